@@ -1,0 +1,1 @@
+"""The asyncio skin: one protocol connection over one channel after another is a Peer."""

@@ -1,0 +1,186 @@
+"""What a hello says beyond its head, and what two of them agree on (docs/protocol.md, rules H8 and H9)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgpack
+
+from virtagent.errors import UsageError
+from virtagent.protocol.hello import HEAD
+from virtagent.protocol.limits import MAX_HELLO, Limits
+
+__all__ = ["Agreement", "Announcement", "Identity", "agree"]
+
+VERSIONS = (1,)
+"""Versions of the protocol that this code speaks."""
+
+LONGEST_TEXT = 64
+"""Bytes of a text in a hello; the whole must fit 1024 bytes."""
+
+MOST_FEATURES = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who this side says it is. Texts are cut to 64 characters in the hello.
+
+    Attributes:
+        role: "host", "guest", or any other.
+        name: a name for people.
+        software: program and version.
+        machine, boot: ids that are stable for the machine, and for one boot of it.
+        digest: changes when this side's methods change.
+        features: features that this side offers, with their parameters.
+    """
+
+    role: str = ""
+    name: str = ""
+    software: str = ""
+    machine: str = ""
+    boot: str = ""
+    digest: str = ""
+    features: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement:
+    """A hello's map, with defaults for what is absent (rule H8). Times are seconds, sizes bytes."""
+
+    identity: Identity
+    versions: tuple[int, ...] = VERSIONS
+    frame: int = 256
+    message: int = 1024 * 1024
+    calls: int = 64
+    streams: int = 32
+    window: int = 2048
+    keepalive: float = 0.0
+    deadline: float = 60.0
+    check: bool = True
+    line_rate: int | None = None
+    exclusive: bool = False
+
+    @classmethod
+    def of_limits(cls, identity: Identity, limits: Limits, **facts: Any) -> Announcement:
+        """This side's own announcement: the limits it accepts, and facts of its channel."""
+        return cls(
+            identity=identity,
+            frame=limits.frame,
+            message=limits.message,
+            calls=limits.calls,
+            streams=limits.streams,
+            window=limits.window,
+            **facts,
+        )
+
+    def pack(self) -> bytes:
+        """The map on the wire."""
+        who = self.identity
+        texts = ("role", "name", "software", "machine", "boot", "digest")
+        content: dict[str, Any] = {key: shortened(value) for key in texts if (value := getattr(who, key))}
+        content["versions"] = list(self.versions)
+        content["limits"] = {key: getattr(self, key) for key in ("frame", "message", "calls", "streams", "window")}
+        if who.features:
+            content["features"] = dict(who.features)
+        content["keepalive"] = round(self.keepalive * 1000)
+        content["deadline"] = round(self.deadline * 1000)
+        content["check"] = self.check
+        if self.line_rate is not None:
+            content["line_rate"] = self.line_rate
+        if self.exclusive:
+            content["exclusive"] = True
+        data = msgpack.packb(content, unicode_errors="surrogateescape")
+        if len(data) > MAX_HELLO - HEAD.size:
+            raise UsageError(f"this side's hello is {len(data)} bytes long: offer fewer or shorter features")
+        return data
+
+    @classmethod
+    def unpack(cls, data: bytes | memoryview) -> Announcement | None:
+        """Read a peer's map; None where it is no map at all."""
+        try:
+            content = msgpack.unpackb(data, unicode_errors="surrogateescape")
+        except (ValueError, msgpack.StackError):
+            return None
+        if type(content) is not dict:
+            return None
+        limits = typed(content, "limits", dict, {})
+        features = {key: value for key, value in typed(content, "features", dict, {}).items() if type(key) is str}
+        return cls(
+            identity=Identity(
+                role=text(content, "role"),
+                name=text(content, "name"),
+                software=text(content, "software"),
+                machine=text(content, "machine"),
+                boot=text(content, "boot"),
+                digest=text(content, "digest"),
+                features=dict(list(features.items())[:MOST_FEATURES]),
+            ),
+            versions=tuple(each for each in typed(content, "versions", list, [1])[:16] if type(each) is int),
+            frame=bounded(limits, "frame", 256, 256, 0xFFFFFF),
+            message=bounded(limits, "message", 1024 * 1024, 256, 0xFFFFFFFF),
+            calls=bounded(limits, "calls", 64, 1, 1 << 31),
+            streams=bounded(limits, "streams", 32, 0, 1 << 31),
+            window=bounded(limits, "window", 2048, 1, 1 << 31),
+            keepalive=bounded(content, "keepalive", 0, 0, 86_400_000) / 1000,
+            deadline=bounded(content, "deadline", 60_000, 0, 1 << 40) / 1000,
+            check=typed(content, "check", bool, True),
+            line_rate=bounded(content, "line_rate", 0, 0, 1 << 40) or None,
+            exclusive=typed(content, "exclusive", bool, False),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What holds in a session (rule H9).
+
+    Attributes:
+        version: of the protocol.
+        frame: the largest payload of a frame, bytes.
+        check: frames have payload checks.
+        line_rate: bytes per second of the slower line, or None.
+        features: names of the features that are on.
+    """
+
+    version: int
+    frame: int
+    check: bool
+    line_rate: int | None
+    features: frozenset[str]
+
+
+def agree(mine: Announcement, theirs: Announcement) -> Agreement | None:
+    """What two announcements agree on; None without a common version."""
+    common = set(mine.versions) & set(theirs.versions)
+    if not common:
+        return None
+    rates = [rate for rate in (mine.line_rate, theirs.line_rate) if rate is not None]
+    return Agreement(
+        version=max(common),
+        frame=min(mine.frame, theirs.frame),
+        check=mine.check or theirs.check,
+        line_rate=min(rates, default=None),
+        features=frozenset(mine.identity.features) & frozenset(theirs.identity.features),
+    )
+
+
+def typed(content: Mapping[Any, Any], key: str, kind: type, default: Any) -> Any:
+    """A value of the right type, or the default (rule H8)."""
+    value = content.get(key, default)
+    return value if type(value) is kind else default
+
+
+def shortened(value: str) -> str:
+    """A text cut to what a hello may say."""
+    return value.encode("utf-8", "surrogateescape")[:LONGEST_TEXT].decode("utf-8", "ignore")
+
+
+def text(content: Mapping[Any, Any], key: str) -> str:
+    """A text, cut to what a hello may say."""
+    return str(typed(content, key, str, ""))[:LONGEST_TEXT]
+
+
+def bounded(content: Mapping[Any, Any], key: str, default: int, lowest: int, highest: int) -> int:
+    """An integer forced into its bounds (rule L1)."""
+    return max(lowest, min(int(typed(content, key, int, default)), highest))

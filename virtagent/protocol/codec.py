@@ -1,0 +1,108 @@
+"""Values to bytes and back: msgpack with this protocol's rules for values (docs/protocol.md, section V)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+
+from virtagent.errors import UsageError
+
+__all__ = ["Codec", "MessageHead", "is_well_formed", "message_head"]
+
+EXT_STREAM = 1
+"""Ext type of a stream's reference (rule T1)."""
+
+MessageHead = tuple[int, int | None]
+"""A message's type, and its id if it has one."""
+
+TEXT_ERRORS = "surrogateescape"
+
+
+class Codec:
+    """Packs and unpacks with one packer that keeps its buffer.
+
+    Args:
+        encode_special: makes an ext value of an object that msgpack does not know (a stream), or raises TypeError.
+        decode_stream: makes a stream of the data of a stream's reference, or raises ValueError.
+    """
+
+    __slots__ = ("_ext_hook", "_packer")
+
+    def __init__(
+        self,
+        encode_special: Callable[[Any], msgpack.ExtType] | None = None,
+        decode_stream: Callable[[bytes], Any] | None = None,
+    ) -> None:
+        def ext_hook(code: int, data: bytes) -> Any:
+            if code == EXT_STREAM and decode_stream is not None:
+                return decode_stream(data)
+            return msgpack.ExtType(code, data)
+
+        self._ext_hook = ext_hook
+        self._packer = msgpack.Packer(default=encode_special, datetime=True, unicode_errors=TEXT_ERRORS)
+
+    def pack(self, value: Any) -> bytes:
+        """Encode one value.
+
+        Raises:
+            UsageError: it has something that cannot be sent (rules V3, V5 to V7); the message tells what.
+        """
+        try:
+            return self._packer.pack(value)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise UsageError(
+                f"this cannot be sent: {error}; send plain data (see docs/protocol.md, section V)"
+            ) from error
+
+    def unpack(self, data: bytes | bytearray | memoryview) -> Any:
+        """Decode one value.
+
+        Raises:
+            ValueError: this is not one acceptable value; :func:`is_well_formed` tells whether it is msgpack at all.
+        """
+        return msgpack.unpackb(data, timestamp=3, unicode_errors=TEXT_ERRORS, ext_hook=self._ext_hook)
+
+    def unpacker(self, limit: int) -> msgpack.Unpacker:
+        """A streaming decoder for a stream's items or a plain channel; no item may be longer than ``limit`` bytes."""
+        return msgpack.Unpacker(timestamp=3, unicode_errors=TEXT_ERRORS, ext_hook=self._ext_hook, max_buffer_size=limit)
+
+
+def is_well_formed(data: bytes | memoryview, count: int | None = None) -> list[int] | None:
+    """Find the ends of the values in ``data`` without building them.
+
+    Args:
+        data: one value; or, with ``count``, that many values one after the other.
+        count: how many values there must be; None for one.
+
+    Returns:
+        The offsets at which the values end, or None where this is not exactly that many msgpack values.
+    """
+    unpacker = msgpack.Unpacker(strict_map_key=False, max_buffer_size=len(data) + 1)
+    unpacker.feed(data)
+    ends = []
+    try:
+        for _ in range(1 if count is None else count):
+            unpacker.skip()
+            ends.append(unpacker.tell())
+    except (ValueError, msgpack.OutOfData, msgpack.StackError):
+        return None
+    return ends if (ends[-1] if ends else 0) == len(data) else None
+
+
+def message_head(data: bytes | bytearray | memoryview) -> MessageHead | None:
+    """Read only the type and id of a message, of which the rest may be missing or unacceptable (rules C2, P6)."""
+    unpacker = msgpack.Unpacker(max_buffer_size=64)
+    unpacker.feed(bytes(data[:24]))
+    try:
+        length = unpacker.read_array_header()
+        kind = unpacker.unpack() if length else None
+        if type(kind) is not int or not 0 <= kind <= 3:
+            return None
+        if kind == 2:
+            return kind, None
+        identifier = unpacker.unpack() if length > 1 else None
+    except (ValueError, msgpack.OutOfData, msgpack.StackError):
+        return None
+    return (kind, identifier) if type(identifier) is int and identifier >= 0 else None

@@ -1,0 +1,280 @@
+"""Frames: a 16-byte header with a seeded check, and resynchronisation by scanning (docs/protocol.md, section F).
+
+The reader owns the receive buffer, so a transport can receive straight into it. Neither side ever raises for what
+a peer sends (rule F8).
+"""
+
+from __future__ import annotations
+
+import struct
+from zlib import crc32
+
+from virtagent.protocol.limits import MAX_HELLO
+
+__all__ = ["FrameReader", "FrameWriter", "encode_hello_frame", "session_seed"]
+
+MAGIC = 0xC156
+MAGIC_BYTES = b"\xc1\x56"
+HEADER = struct.Struct(">HIIHI")
+HEADER_SIZE = 16
+PREFIX = struct.Struct(">HIIH")
+PREFIX_SIZE = 12
+CHECK = struct.Struct(">I")
+CHECK_SIZE = 4
+TAGS = struct.Struct(">II")
+
+HELLO = 0
+GOODBYE = 1
+ALIVE = 2
+PING = 3
+PONG = 4
+MESSAGE = 5
+BATCH = 6
+FRAGMENT = 7
+ABORT = 8
+DATA = 9
+CREDIT = 10
+RESET = 11
+
+FLAG_ACKNOWLEDGEMENT = 0x10
+FLAG_LAST = 0x10
+FLAG_END = 0x10
+FLAG_FIRST = 0x20
+FLAG_ERROR = 0x40
+
+GAP = 0x100
+"""Not on the wire: what the reader reports instead of a frame whose sequence is not the expected one (rule F4)."""
+
+FROM_CANDIDATE = 0x200
+"""Not on the wire: set on the kind of a frame under the seed of an establishment still in progress (rule H5)."""
+
+INITIAL_BUFFER = 64 * 1024
+
+Frame = tuple[int, int, memoryview]
+"""Kind with its flags, stream field, payload. The payload is valid only until the reader's next call."""
+
+NOTHING = memoryview(b"")
+
+
+def session_seed(sender_tag: int, receiver_tag: int) -> int:
+    """The seed of the checks of one direction of a session (rule F2)."""
+    return crc32(TAGS.pack(sender_tag, receiver_tag))
+
+
+def encode_hello_frame(payload: bytes) -> bytes:
+    """A whole HELLO frame: seed 0, sequence 0, payload check always (rules F2, F4, F5)."""
+    head = PREFIX.pack(MAGIC, HELLO << 24 | len(payload), 0, 0)
+    check = crc32(head)
+    return b"".join((head, CHECK.pack(check), payload, CHECK.pack(crc32(payload, check))))
+
+
+class FrameWriter:
+    """The sending side of one direction of one session."""
+
+    __slots__ = ("check_payload", "seed", "sequence")
+
+    def __init__(self, seed: int, *, check_payload: bool) -> None:
+        self.seed = seed
+        self.check_payload = check_payload
+        self.sequence = 0
+
+    def frame(self, kind: int, stream: int, payload: bytes) -> bytes:
+        """One whole frame in one piece, for small payloads."""
+        head = PREFIX.pack(MAGIC, kind << 24 | len(payload), stream, self.sequence)
+        self.sequence = (self.sequence + 1) & 0xFFFF
+        check = crc32(head, self.seed)
+        if self.check_payload and payload:
+            return b"".join((head, CHECK.pack(check), payload, CHECK.pack(crc32(payload, check))))
+        return b"".join((head, CHECK.pack(check), payload))
+
+    def pieces(self, kind: int, stream: int, parts: list[bytes | memoryview]) -> list[bytes | memoryview]:
+        """One frame as a list of buffers, the payload's never copied, for large payloads."""
+        length = sum(map(len, parts))
+        head = PREFIX.pack(MAGIC, kind << 24 | length, stream, self.sequence)
+        self.sequence = (self.sequence + 1) & 0xFFFF
+        check = crc32(head, self.seed)
+        out: list[bytes | memoryview] = [head + CHECK.pack(check), *parts]
+        if self.check_payload and length:
+            for part in parts:
+                check = crc32(part, check)
+            out.append(CHECK.pack(check))
+        return out
+
+
+class FrameReader:
+    """The receiving side: one buffer, the scan for frames, and their checks.
+
+    Attributes:
+        limit: largest payload accepted at the moment (rule F3).
+        noise: bytes skipped that belonged to no frame (rules F3, F6).
+        pad: bytes of pad skipped (rule F6).
+        bad_payloads: frames whose payload failed its check (rule F5).
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_candidate",
+        "_check_payload",
+        "_end",
+        "_expected",
+        "_need",
+        "_seed",
+        "_start",
+        "_view",
+        "bad_payloads",
+        "limit",
+        "noise",
+        "pad",
+    )
+
+    def __init__(self, limit: int) -> None:
+        self._buffer = bytearray(INITIAL_BUFFER)
+        self._view = memoryview(self._buffer)
+        self._start = 0
+        self._end = 0
+        self._need = HEADER_SIZE
+        self._seed: int | None = None
+        self._expected = 0
+        self._check_payload = True
+        self._candidate: tuple[int, bool] | None = None
+        self.limit = limit
+        self.noise = 0
+        self.pad = 0
+        self.bad_payloads = 0
+
+    # -- which session's frames are accepted -------------------------------------------------------------------
+
+    def begin(self, seed: int, *, check_payload: bool, expected: int = 0) -> None:
+        """Accept the frames of a new session, and no other's."""
+        self._seed = seed
+        self._expected = expected
+        self._check_payload = check_payload
+        self._candidate = None
+        self._need = HEADER_SIZE
+
+    def leave(self) -> None:
+        """Accept hellos only."""
+        self._seed = None
+        self._candidate = None
+        self._need = HEADER_SIZE
+
+    def expect_candidate(self, seed: int | None, *, check_payload: bool = True) -> None:
+        """Accept also frame 0 under this seed (rule H5); None: no longer."""
+        self._candidate = None if seed is None else (seed, check_payload)
+
+    # -- bytes in ----------------------------------------------------------------------------------------------
+
+    def get_buffer(self) -> memoryview:
+        """Where to receive to; never empty. Report with :meth:`received`."""
+        if self._start == self._end:
+            self._start = self._end = 0
+            return self._view
+        if self._start:
+            self._compact()
+        wanted = self._need + HEADER_SIZE
+        if wanted > len(self._buffer):
+            self._grow(wanted)
+        return self._view[self._end :]
+
+    def received(self, count: int) -> None:
+        """``count`` bytes were written at the start of what :meth:`get_buffer` gave."""
+        self._end += count
+
+    def feed(self, data: bytes | bytearray | memoryview) -> int:
+        """Copy in what fits, and return how much; call :meth:`next_frame` until None before the next feed."""
+        room = self.get_buffer()
+        count = min(len(room), len(data))
+        room[:count] = data[:count]
+        self._end += count
+        return count
+
+    @property
+    def pending(self) -> int:
+        """Bytes received that are not yet part of a whole frame."""
+        return self._end - self._start
+
+    def _compact(self) -> None:
+        pending = self._end - self._start
+        self._view[:pending] = bytes(self._view[self._start : self._end])
+        self._start, self._end = 0, pending
+
+    def _grow(self, size: int) -> None:
+        buffer = bytearray(size + INITIAL_BUFFER)
+        buffer[: self._end] = self._view[: self._end]
+        self._buffer, self._view = buffer, memoryview(buffer)
+
+    # -- frames out --------------------------------------------------------------------------------------------
+
+    def next_frame(self) -> Frame | None:
+        """The next whole frame, or None when more bytes are needed."""
+        while self._end - self._start >= self._need:
+            start = self._start
+            magic, word, stream, sequence, check = HEADER.unpack_from(self._buffer, start)
+            kind = word >> 24
+            length = word & 0xFFFFFF
+            if magic != MAGIC or length > (self.limit if kind & 15 else MAX_HELLO):
+                self._skip()
+                continue
+            origin = self._origin(kind, check, crc_of=self._view[start : start + PREFIX_SIZE])
+            if origin < 0:
+                self._skip()
+                continue
+            checked = length and self._payload_is_checked(origin)
+            total = HEADER_SIZE + length + (CHECK_SIZE if checked else 0)
+            if self._end - start < total:
+                self._need = total
+                return None
+            body = start + HEADER_SIZE
+            payload = self._view[body : body + length]
+            if checked and crc32(payload, check) != CHECK.unpack_from(self._buffer, body + length)[0]:
+                self.bad_payloads += 1
+                self._skip()
+                continue
+            self._start = start + total
+            self._need = HEADER_SIZE
+            if origin == ORIGIN_SESSION:
+                if sequence != self._expected:
+                    return GAP, sequence, NOTHING
+                self._expected = (sequence + 1) & 0xFFFF
+                return kind, stream, payload
+            if origin == ORIGIN_HELLO:
+                return kind, stream, payload
+            if sequence == 0:
+                return kind | FROM_CANDIDATE, stream, payload
+        return None
+
+    def _origin(self, kind: int, check: int, *, crc_of: memoryview) -> int:
+        if kind & 15 == HELLO:
+            return ORIGIN_HELLO if crc32(crc_of) == check else ORIGIN_NONE
+        if self._seed is not None and crc32(crc_of, self._seed) == check:
+            return ORIGIN_SESSION
+        if self._candidate is not None and crc32(crc_of, self._candidate[0]) == check:
+            return ORIGIN_CANDIDATE
+        return ORIGIN_NONE
+
+    def _payload_is_checked(self, origin: int) -> bool:
+        if origin == ORIGIN_SESSION:
+            return self._check_payload
+        if origin == ORIGIN_CANDIDATE and self._candidate is not None:
+            return self._candidate[1]
+        return True
+
+    def _skip(self) -> None:
+        """Give up the byte at the start and go to the next possible frame (rules F3, F6)."""
+        start = self._start
+        found = self._buffer.find(MAGIC_BYTES, start + 1, self._end)
+        if found < 0:
+            found = self._end
+            if found - 1 > start and self._buffer[found - 1] == MAGIC_BYTES[0]:
+                found -= 1
+        zeros = self._buffer.count(0, start, found)
+        self.pad += zeros
+        self.noise += found - start - zeros
+        self._start = found
+        self._need = HEADER_SIZE
+
+
+ORIGIN_NONE = -1
+ORIGIN_HELLO = 0
+ORIGIN_SESSION = 1
+ORIGIN_CANDIDATE = 2

@@ -1,0 +1,575 @@
+"""Calls in both directions: requests, responses, notifications, cancel, deadlines (docs/protocol.md, sections C and D).
+
+Framed and plain channels share this; it knows messages, not frames.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any
+
+from virtagent.errors import DeadlineExceeded, SessionLost, UsageError, error_from_wire
+from virtagent.protocol.codec import Codec
+from virtagent.protocol.limits import MAX_METADATA, MAX_METHOD_NAME, Limits
+from virtagent.protocol.schedule import BULK, NORMAL, URGENT, Outgoing
+from virtagent.protocol.streams import Stream
+
+__all__ = ["Call", "CallTable", "Notification", "Request", "RequestEnded"]
+
+REQUEST, RESPONSE, NOTIFICATION, CANCEL = range(4)
+
+DEFAULT_DEADLINE = 60.0
+"""Seconds that a call may take if nobody says otherwise (rule D1)."""
+
+NO_METADATA: Mapping[str, Any] = {}
+
+FOUR_ELEMENTS = b"\x94"
+FIVE_ELEMENTS = b"\x95"
+
+
+class RequestEnded(Enum):
+    """Why the peer's request ended before its handler did."""
+
+    CANCELLED = 1
+    DEADLINE = 4
+    SESSION_LOST = 14
+
+
+class Call(Outgoing):
+    """A call of ours, from its start to its end. It is its own event once it has ended.
+
+    Attributes:
+        identifier: the request's id.
+        method: the method's name, for messages to people.
+        deadline: when it fails, on the connection's clock; ``math.inf``: never.
+        priority: its class.
+        result, error: how it ended; ``error`` None is success.
+        has_left: the whole request was handed to the channel: it may have run (rule D5).
+        waiter: whatever the caller wants to keep here.
+        streams: streams that its params open.
+    """
+
+    __slots__ = (
+        "_codec",
+        "_stated",
+        "deadline",
+        "error",
+        "has_left",
+        "identifier",
+        "metadata",
+        "method",
+        "priority",
+        "result",
+        "streams",
+        "waiter",
+    )
+
+    def __init__(
+        self,
+        codec: Codec,
+        identifier: int,
+        method: str,
+        data: bytes,
+        *,
+        deadline: float,
+        stated: bool,
+        priority: int,
+        metadata: dict[str, Any] | None,
+        streams: list[Stream] | None,
+    ) -> None:
+        self.data = data
+        self._codec = codec
+        self.identifier = identifier
+        self.method = method
+        self.deadline = deadline
+        self._stated = stated
+        self.priority = priority
+        self.metadata = metadata
+        self.streams = streams
+        self.has_left = False
+        self.waiter: Any = None
+        self.result: Any = None
+        self.error: Exception | None = None
+
+    def take(self, now: float) -> bytes | None:
+        """The request, with the time that remains (rule D2) where the peer could not know it."""
+        data = self.data
+        if data is None or not (self._stated or self.metadata):
+            return data
+        metadata = dict(self.metadata or {})
+        if self._stated:
+            remaining = self.deadline - now
+            metadata["deadline"] = None if remaining == math.inf else max(1, int(remaining * 1000))
+        return b"".join((FIVE_ELEMENTS, data[1:], self._codec.pack(metadata)))
+
+    def left(self) -> None:
+        self.has_left = True
+        if self.streams is not None:
+            for stream in self.streams:
+                stream.opened()
+
+    def lost(self, error: SessionLost) -> None:
+        """The session ended; say whether the request may have run (rule D5)."""
+        self.error = type(error)(f"{self.method}: {error}", may_have_run=self.has_left)
+
+
+class Request(Outgoing):
+    """A call of the peer, until its response has left (rule C5).
+
+    Attributes:
+        identifier: the request's id.
+        method, params, metadata: as they came.
+        deadline: by when the answer is wanted, on the connection's clock; ``math.inf``: whenever.
+        priority: its class.
+        depth: how deep it is nested (rule C6).
+        streams: streams that its params opened.
+        started: its handler runs; set by whoever starts it.
+        answered: the response has been given.
+        handle: whatever the side that runs the handler wants to keep here.
+    """
+
+    __slots__ = (
+        "_opens",
+        "_table",
+        "answered",
+        "deadline",
+        "depth",
+        "handle",
+        "identifier",
+        "metadata",
+        "method",
+        "params",
+        "priority",
+        "started",
+        "streams",
+    )
+
+    def __init__(
+        self,
+        table: CallTable,
+        identifier: int,
+        method: str,
+        params: Any,
+        deadline: float,
+    ) -> None:
+        self.data = None
+        self._table = table
+        self._opens: list[Stream] | None = None
+        self.identifier = identifier
+        self.method = method
+        self.params = params
+        self.metadata: Mapping[str, Any] = NO_METADATA
+        self.deadline = deadline
+        self.priority = NORMAL
+        self.depth = 0
+        self.streams: list[Stream] | None = None
+        self.started = False
+        self.answered = False
+        self.handle: Any = None
+
+    def left(self) -> None:
+        self._table.unsent_answers -= 1
+        if self._opens is not None:
+            for stream in self._opens:
+                stream.opened()
+
+    def respond(self, data: bytes, opens: list[Stream] | None) -> None:
+        """Keep the encoded response, and the streams that it opens, until it leaves."""
+        self.data = data
+        self._opens = opens
+
+
+class Notification(Outgoing):
+    """A notification, of ours (``data``) or of the peer (``method``, ``params``, ``metadata``)."""
+
+    __slots__ = ("metadata", "method", "params", "streams")
+
+    def __init__(
+        self,
+        data: bytes | None,
+        method: str = "",
+        params: Any = None,
+        metadata: Mapping[str, Any] = NO_METADATA,
+        streams: list[Stream] | None = None,
+    ) -> None:
+        self.data = data
+        self.method = method
+        self.params = params
+        self.metadata = metadata
+        self.streams = streams
+
+    def left(self) -> None:
+        if self.streams is not None:
+            for stream in self.streams:
+                stream.opened()
+
+
+class CallTable:
+    """The open calls of both directions in one connection.
+
+    Args:
+        limits: what this side accepts.
+        codec: makes bytes.
+        send: queues a message in a class.
+        forget: takes a queued message back (rule C8).
+        deadline: seconds of a call that says nothing.
+
+    Attributes:
+        peer_deadline: seconds that the peer's requests have if they say nothing (rule D1); ``math.inf``: for ever.
+        next_deadline: no open call has an earlier one.
+        strays: responses to ids that were never issued (rule C4).
+        malformed: messages that are no message of section C (rule C2).
+        overloads: requests refused for the quota (rule C5).
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        codec: Codec,
+        *,
+        send: Callable[[int, Outgoing], None],
+        forget: Callable[[int, Outgoing], None],
+        deadline: float = DEFAULT_DEADLINE,
+    ) -> None:
+        self.limits = limits
+        self._codec = codec
+        self._send = send
+        self._forget = forget
+        self._deadline = deadline
+        self._next = 1
+        self.calls: dict[int, Call] = {}
+        self.requests: dict[int, Request] = {}
+        self._nested = 0
+        self.unsent_answers = 0
+        self.peer_deadline = DEFAULT_DEADLINE
+        self.next_deadline = math.inf
+        self.with_metadata = True
+        self.message_limit = limits.message
+        self.draining = False
+        self.strays = 0
+        self.malformed = 0
+        self.overloads = 0
+
+    # -- our calls -----------------------------------------------------------------------------------------------
+
+    def call(
+        self,
+        method: str,
+        params: Any,
+        now: float,
+        *,
+        deadline: float | None = None,
+        priority: int = NORMAL,
+        metadata: dict[str, Any] | None = None,
+        streams: list[Stream] | None = None,
+    ) -> Call:
+        """Issue a request.
+
+        Args:
+            method: the method's name.
+            params: a list or a map.
+            now: the time.
+            deadline: when the call fails, on the same clock; None: after this side's default; ``math.inf``: never.
+            priority: its class.
+            metadata: more metadata (rule C10).
+            streams: filled by the codec with the streams that ``params`` opens.
+
+        Raises:
+            UsageError: it cannot be encoded.
+        """
+        identifier = self._next
+        data = self._encode(method, [REQUEST, identifier, method, params])
+        self._next = identifier + 1
+        stated = deadline is not None and self.with_metadata
+        if deadline is None:
+            deadline = now + self._deadline
+        call = Call(
+            self._codec,
+            identifier,
+            method,
+            data,
+            deadline=deadline,
+            stated=stated,
+            priority=priority,
+            metadata=metadata if self.with_metadata else None,
+            streams=streams or None,
+        )
+        self.calls[identifier] = call
+        if deadline < self.next_deadline:
+            self.next_deadline = deadline
+        self._send(priority, call)
+        return call
+
+    def notify(
+        self,
+        method: str,
+        params: Any,
+        *,
+        priority: int = NORMAL,
+        metadata: dict[str, Any] | None = None,
+        streams: list[Stream] | None = None,
+    ) -> None:
+        """Send a notification.
+
+        Raises:
+            UsageError: it cannot be encoded.
+        """
+        message = [NOTIFICATION, method, params]
+        if metadata and self.with_metadata:
+            message.append(metadata)
+        data = self._encode(method, message)
+        self._send(priority, Notification(data, streams=streams or None))
+
+    def cancel(self, call: Call) -> None:
+        """End our interest in a call; the peer's handler is cancelled (rules C7, C8). A no-op if it has ended."""
+        if self.calls.pop(call.identifier, None) is None:
+            return
+        if not call.has_left:
+            self._forget(call.priority, call)
+        elif self.with_metadata:
+            self._send(call.priority, Outgoing(self._codec.pack([CANCEL, call.identifier])))
+
+    def _encode(self, method: str, message: list[Any]) -> bytes:
+        data = self._codec.pack(message)
+        if len(data) > self.message_limit:
+            raise UsageError(
+                f"{method}: this message has {len(data)} bytes, the peer accepts {self.message_limit}; use a stream"
+            )
+        return data
+
+    # -- the peer's requests -------------------------------------------------------------------------------------
+
+    def respond(
+        self, request: Request, result: Any = None, error: list[Any] | None = None, opens: list[Stream] | None = None
+    ) -> bool:
+        """Give the one response to a request (rule C4); False if it has been given already.
+
+        Raises:
+            UsageError: the result cannot be encoded; the request is still open.
+        """
+        if request.answered:
+            return False
+        data = self._encode(request.method, [RESPONSE, request.identifier, error, result])
+        request.answered = True
+        if self.requests.pop(request.identifier, None) is not None and request.depth:
+            self._nested -= 1
+        request.respond(data, opens or None)
+        self.unsent_answers += 1
+        self._send(request.priority, request)
+        return True
+
+    @property
+    def open_requests(self) -> int:
+        """Requests of the peer that have no response yet."""
+        return len(self.requests)
+
+    @property
+    def is_flooded(self) -> bool:
+        """The peer sends requests and does not read the answers (rule C6's bound)."""
+        return self.unsent_answers > 2 * self.limits.calls
+
+    # -- messages in ---------------------------------------------------------------------------------------------
+
+    def receive(self, message: Any, now: float, streams: list[Stream] | None, events: list[Any]) -> None:
+        """Take in one decoded message; append what it means to ``events``."""
+        if type(message) is list and message:
+            kind = message[0]
+            if kind == RESPONSE and len(message) == 4:
+                self._receive_response(message, streams, events)
+                return
+            if kind == REQUEST and 4 <= len(message) <= 5:
+                self._receive_request(message, now, streams, events)
+                return
+            if kind == NOTIFICATION and 3 <= len(message) <= 4:
+                self._receive_notification(message, streams, events)
+                return
+            if kind == CANCEL and len(message) == 2:
+                self._receive_cancel(message[1], events)
+                return
+            if kind == REQUEST and len(message) > 1:
+                self.refuse(message[1], 19, "a request is [0, id, method, params] or with metadata as fifth")
+        self.malformed += 1
+        reset_all(streams)
+
+    def _receive_response(self, message: list[Any], streams: list[Stream] | None, events: list[Any]) -> None:
+        identifier = message[1]
+        call = self.calls.pop(identifier, None) if type(identifier) is int else None
+        if call is None:
+            if type(identifier) is not int or not 0 < identifier < self._next:
+                self.strays += 1
+            reset_all(streams)
+            return
+        error = message[2]
+        if error is None:
+            call.result = message[3]
+        else:
+            call.error = error_from_wire(error)
+            reset_all(streams)
+        events.append(call)
+
+    def _receive_request(self, message: list[Any], now: float, streams: list[Stream] | None, events: list[Any]) -> None:
+        identifier, method, params = message[1], message[2], message[3]
+        problem = self._check(identifier, method, params)
+        if problem is not None:
+            self.malformed += 1
+            self.refuse(identifier, 19, problem)
+            reset_all(streams)
+            return
+        request = Request(self, identifier, method, params, now + self.peer_deadline)
+        if len(message) == 5:
+            self._read_metadata(request, message[4], now)
+        refusal = self._refusal(request, streams)
+        if refusal is not None:
+            self.refuse(identifier, *refusal, priority=request.priority)
+            reset_all(streams)
+            return
+        for stream in streams or ():
+            if stream.items:
+                stream.priority = request.priority
+        request.streams = streams
+        self.requests[identifier] = request
+        if request.depth:
+            self._nested += 1
+        if request.deadline < self.next_deadline:
+            self.next_deadline = request.deadline
+        events.append(request)
+
+    def _check(self, identifier: Any, method: Any, params: Any) -> str | None:
+        if type(identifier) is not int or identifier < 0:
+            return "a request's id is an integer of 0 to 2^64-1"
+        if identifier in self.requests:
+            return f"the id {identifier} is in use by an open request"
+        return check_method(method, params)
+
+    def _read_metadata(self, request: Request, metadata: Any, now: float) -> None:
+        if type(metadata) is not dict or len(metadata) > MAX_METADATA:
+            return
+        request.metadata = metadata
+        deadline = metadata.get("deadline", 0)
+        if deadline is None:
+            request.deadline = math.inf
+        elif type(deadline) is int and deadline > 0:
+            request.deadline = now + deadline / 1000
+        priority = metadata.get("priority", NORMAL)
+        if type(priority) is int and URGENT <= priority <= BULK:
+            request.priority = priority
+        depth = metadata.get("depth", 0)
+        if type(depth) is int and depth > 0:
+            request.depth = depth
+
+    def _refusal(self, request: Request, streams: list[Stream] | None) -> tuple[int, str] | None:
+        limits = self.limits
+        if request.depth > limits.depth:
+            return 18, f"{request.method}: nested deeper than {limits.depth} calls"
+        plain = len(self.requests) - self._nested + self.unsent_answers
+        if (self._nested if request.depth else plain) >= limits.calls:
+            self.overloads += 1
+            return 17, f"{request.method}: {limits.calls} calls are open already"
+        if self.draining:
+            return 14, f"{request.method}: this side is stopping"
+        if streams and any(stream.closed for stream in streams):
+            return 8, f"{request.method}: more than {limits.streams} open streams"
+        return None
+
+    def refuse(self, identifier: Any, code: int, text: str, priority: int = NORMAL) -> None:
+        """Answer a request that is not served; nothing if not even its id is known (rule C2)."""
+        if type(identifier) is int and identifier >= 0 and identifier not in self.requests:
+            refused = Request(self, identifier, "", None, math.inf)
+            refused.priority = priority
+            self.respond(refused, error=[code, text, None])
+
+    def _receive_notification(self, message: list[Any], streams: list[Stream] | None, events: list[Any]) -> None:
+        method, params = message[1], message[2]
+        if check_method(method, params) is not None:
+            self.malformed += 1
+            reset_all(streams)
+            return
+        metadata = message[3] if len(message) == 4 and type(message[3]) is dict else NO_METADATA
+        events.append(Notification(None, method, params, metadata, streams))
+
+    def _receive_cancel(self, identifier: Any, events: list[Any]) -> None:
+        request = self.requests.get(identifier) if type(identifier) is int else None
+        if request is None:
+            return
+        if not request.started:
+            self.respond(request, error=[1, f"{request.method}: cancelled by the caller", None])
+            reset_all(request.streams)
+        else:
+            events.append((RequestEnded.CANCELLED, request))
+
+    def fail(self, identifier: int, error: Exception, events: list[Any]) -> None:
+        """End a call of ours whose response came but cannot be used."""
+        call = self.calls.pop(identifier, None)
+        if call is not None:
+            call.error = error
+            events.append(call)
+
+    # -- time and end --------------------------------------------------------------------------------------------
+
+    def handle_timer(self, now: float, events: list[Any]) -> None:
+        """Enforce the deadlines that have passed (rule D3).
+
+        One sweep over what is open: no timer and no queue entry per call, so calls that end leave nothing behind.
+        """
+        if now < self.next_deadline:
+            return
+        earliest = math.inf
+        for call in list(self.calls.values()):
+            if call.deadline > now:
+                earliest = min(earliest, call.deadline)
+                continue
+            self.cancel(call)
+            call.error = DeadlineExceeded(
+                f"{call.method}: no answer in time" if call.has_left else f"{call.method}: could not be sent in time",
+                may_have_run=call.has_left,
+            )
+            events.append(call)
+        for request in list(self.requests.values()):
+            if request.deadline > now:
+                earliest = min(earliest, request.deadline)
+                continue
+            request.deadline = math.inf
+            events.append((RequestEnded.DEADLINE, request))
+        self.next_deadline = earliest
+
+    def end_all(self, error: SessionLost, events: list[Any]) -> None:
+        """The session is over: everything open ends with it (rule G5)."""
+        calls, self.calls = self.calls, {}
+        requests, self.requests = self.requests, {}
+        self._nested = 0
+        self.unsent_answers = 0
+        self.next_deadline = math.inf
+        for call in calls.values():
+            call.data = None
+            call.lost(error)
+            events.append(call)
+        for request in requests.values():
+            request.answered = True
+            events.append((RequestEnded.SESSION_LOST, request))
+
+
+def check_method(method: Any, params: Any) -> str | None:
+    """What is wrong with a method's name and arguments, or None (rule C1)."""
+    if type(method) is not str or not 0 < len(method) <= MAX_METHOD_NAME:
+        return f"a method's name is text of 1 to {MAX_METHOD_NAME} bytes"
+    if params is not None and type(params) is not list and type(params) is not dict:
+        return f"{method}: arguments are an array or a map"
+    return None
+
+
+def check_outgoing_method(method: str) -> None:
+    """Refuse a method's name that no peer would accept.
+
+    Raises:
+        UsageError: it is empty or too long.
+    """
+    if not 0 < len(method) <= MAX_METHOD_NAME:
+        raise UsageError(f"a method's name has 1 to {MAX_METHOD_NAME} characters, not {len(method)}")
+
+
+def reset_all(streams: list[Stream] | None) -> None:
+    """Reset the streams of a message that nobody takes (rule T11)."""
+    for stream in streams or ():
+        stream.reset([1, "nobody takes this stream", None])

@@ -1,0 +1,253 @@
+"""Who is next on the wire: four classes, turns within a class, batches and fragments (docs/protocol.md, section P)."""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from typing import Protocol
+
+from virtagent.protocol.frames import ABORT, BATCH, FLAG_FIRST, FLAG_LAST, FRAGMENT, MESSAGE, FrameWriter
+
+__all__ = ["BULK", "CONTROL", "NORMAL", "URGENT", "Outgoing", "Scheduler", "Source"]
+
+CONTROL, URGENT, NORMAL, BULK = range(4)
+
+SHARE = 8
+"""A class that waits gets at least one byte in this many (rule P2)."""
+
+BATCH_HEADER = struct.Struct(">BH")
+BATCH_MARK = 0xDC
+LARGEST_BATCH = 0xFFFF
+TOTAL = struct.Struct(">I")
+
+Buffers = list[bytes | memoryview]
+
+
+class Outgoing:
+    """A message that waits to be sent.
+
+    Attributes:
+        data: the encoded message, or None once it is not to be sent any more.
+    """
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes | None) -> None:
+        self.data = data
+
+    def take(self, now: float) -> bytes | None:
+        """The bytes, now that they leave; None where they are not wanted any more."""
+        return self.data
+
+    def left(self) -> None:
+        """The whole message has been handed to the channel."""
+
+
+class Source(Protocol):
+    """Something that takes its turn in a class: it emits one frame at a time."""
+
+    def emit(self, writer: FrameWriter, limit: int, now: float, out: Buffers) -> bool:
+        """Append one frame (or nothing) to ``out``; whether there is more to emit now."""
+
+
+class Transfer:
+    """A message longer than the frame limit, on its way in fragments (rule P4)."""
+
+    __slots__ = ("_message", "_offset", "_rest", "aborted", "identifier")
+
+    def __init__(self, identifier: int, message: Outgoing, data: bytes) -> None:
+        self.identifier = identifier
+        self._message = message
+        self._rest = memoryview(data)
+        self._offset = 0
+        self.aborted = False
+
+    def emit(self, writer: FrameWriter, limit: int, now: float, out: Buffers) -> bool:
+        """The next fragment; an ABORT where the message is not wanted any more (rules C8, P5)."""
+        if self._message.data is None:
+            self.aborted = True
+            out += writer.pieces(ABORT, self.identifier, [])
+            return False
+        parts: Buffers = []
+        kind = FRAGMENT
+        if self._offset == 0:
+            kind |= FLAG_FIRST
+            parts.append(TOTAL.pack(len(self._rest)))
+            limit -= TOTAL.size
+        piece = self._rest[self._offset : self._offset + limit]
+        parts.append(piece)
+        self._offset += len(piece)
+        last = self._offset == len(self._rest)
+        out += writer.pieces(kind | FLAG_LAST if last else kind, self.identifier, parts)
+        if last:
+            self._message.left()
+        return not last
+
+
+class MessageQueue:
+    """The messages of one class that wait; they share frames (rule P4)."""
+
+    __slots__ = ("_carried", "_dropped", "_scheduler", "_waiting", "in_ring")
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._waiting: deque[Outgoing] = deque()
+        self._carried: tuple[Outgoing, bytes] | None = None
+        self._dropped = 0
+        self.in_ring = False
+
+    def __len__(self) -> int:
+        return len(self._waiting) + (self._carried is not None)
+
+    def append(self, message: Outgoing) -> None:
+        self._waiting.append(message)
+
+    def dropped(self) -> None:
+        """One waiting message is not wanted any more; sweep when these are most of what waits."""
+        self._dropped += 1
+        if self._dropped > 64 and self._dropped * 2 > len(self._waiting):
+            self._waiting = deque(message for message in self._waiting if message.data is not None)
+            self._dropped = 0
+
+    def _next(self, now: float) -> tuple[Outgoing, bytes] | None:
+        if self._carried is not None:
+            carried, self._carried = self._carried, None
+            if carried[0].data is not None:
+                return carried
+        while self._waiting:
+            message = self._waiting.popleft()
+            data = message.take(now)
+            if data is not None:
+                return message, data
+            self._dropped = max(0, self._dropped - 1)
+        return None
+
+    def emit(self, writer: FrameWriter, limit: int, now: float, out: Buffers) -> bool:
+        """One frame with as many messages as fit; a message that is too long becomes a transfer."""
+        self._emit(writer, limit, now, out)
+        self.in_ring = bool(self)
+        return self.in_ring
+
+    def _emit(self, writer: FrameWriter, limit: int, now: float, out: Buffers) -> None:
+        first = self._next(now)
+        if first is None:
+            return
+        message, data = first
+        if len(data) > limit:
+            self._scheduler.start_transfer(self, message, data)
+            return
+        message.left()
+        if not self._waiting:
+            out.append(writer.frame(MESSAGE, 0, data))
+            return
+        batch = [b"", data]
+        size = BATCH_HEADER.size + len(data)
+        while len(batch) <= LARGEST_BATCH and (following := self._next(now)) is not None:
+            message, data = following
+            size += len(data)
+            if size > limit:
+                self._carried = following
+                break
+            message.left()
+            batch.append(data)
+        if len(batch) == 2:
+            out.append(writer.frame(MESSAGE, 0, batch[1]))
+        else:
+            batch[0] = BATCH_HEADER.pack(BATCH_MARK, len(batch) - 1)
+            out.append(writer.frame(BATCH, 0, b"".join(batch)))
+
+
+class Scheduler:
+    """The queues of one session's sending side.
+
+    Args:
+        limit: largest payload of a frame.
+    """
+
+    __slots__ = ("_control", "_limit", "_next_transfer", "_owed", "_queues", "_rings")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._control: list[tuple[int, int, bytes]] = []
+        self._rings: list[deque[Source]] = [deque() for _ in range(4)]
+        self._queues = [MessageQueue(self) for _ in range(4)]
+        self._owed = [0.0] * 4
+        self._next_transfer = 1
+
+    @property
+    def has_data(self) -> bool:
+        """Whether anything waits to be sent."""
+        return bool(self._control or any(self._rings))
+
+    @property
+    def waiting_messages(self) -> int:
+        """Messages that wait in all classes."""
+        return sum(map(len, self._queues))
+
+    def control(self, kind: int, stream: int, payload: bytes) -> None:
+        """Queue a control frame."""
+        self._control.append((kind, stream, payload))
+
+    def message(self, priority: int, message: Outgoing) -> None:
+        """Queue a message in its class."""
+        queue = self._queues[priority]
+        if not queue.in_ring:
+            queue.in_ring = True
+            self._rings[priority].append(queue)
+        queue.append(message)
+
+    def forget(self, priority: int, message: Outgoing) -> None:
+        """A queued message is not wanted any more (rule C8); a half-sent one is aborted when its turn comes (P5)."""
+        message.data = None
+        self._queues[priority].dropped()
+
+    def ready(self, priority: int, source: Source) -> None:
+        """A stream has something to send; it must not be queued already."""
+        self._rings[priority].append(source)
+
+    def start_transfer(self, queue: MessageQueue, message: Outgoing, data: bytes) -> None:
+        """Send a long message in fragments, taking turns with the rest of its class (rules P3, P4)."""
+        transfer = Transfer(self._next_transfer, message, data)
+        self._next_transfer = self._next_transfer % 0xFFFFFFFF + 1
+        self._rings[self._queues.index(queue)].append(transfer)
+
+    def emit(self, writer: FrameWriter, budget: int, now: float, out: Buffers) -> int:
+        """Append frames to ``out`` until ``budget`` bytes are reached or nothing is left; how many bytes were added."""
+        for kind, stream, payload in self._control:
+            out.append(writer.frame(kind, stream, payload))
+        self._control.clear()
+        total = sum(map(len, out))
+        rings = self._rings
+        while total < budget:
+            priority = self._pick()
+            if priority == CONTROL:
+                break
+            before = len(out)
+            ring = rings[priority]
+            source = ring.popleft()
+            if source.emit(writer, self._limit, now, out):
+                ring.append(source)
+            size = sum(map(len, out[before:]))
+            total += size
+            self._account(priority, size)
+        return total
+
+    def _pick(self) -> int:
+        """The class whose turn it is (rules P1, P2); CONTROL where nothing waits."""
+        _, urgent, normal, bulk = self._rings
+        if urgent:
+            if bulk and self._owed[BULK] > 0:
+                return BULK
+            return NORMAL if normal and self._owed[NORMAL] > 0 else URGENT
+        if normal:
+            return BULK if bulk and self._owed[BULK] > 0 else NORMAL
+        return BULK if bulk else CONTROL
+
+    def _account(self, chosen: int, size: int) -> None:
+        """A class that waited while others sent is owed an eighth of it, one with nothing to send nothing."""
+        for priority in (NORMAL, BULK):
+            if not self._rings[priority] and priority != chosen:
+                self._owed[priority] = 0.0
+                continue
+            owed = self._owed[priority] + size / SHARE
+            self._owed[priority] = min(owed - size if priority == chosen else owed, float(self._limit))

@@ -7,7 +7,8 @@
     │   └── UrlError                        a channel URL that cannot be understood
     ├── ChannelError (ConnectionError)      there is no channel
     │   ├── ChannelUnavailable              missing device, refused connection, no permission
-    │   └── ChannelBusy                     another program holds it (named where it can be)
+    │   ├── ChannelBusy                     another program holds it (named where it can be)
+    │   └── NobodyAnswers                   the channel is open, but no peer has answered on it
     ├── SessionLost (ConnectionError)       the session ended while this was under way
     │   └── PeerGone                        ... because the peer said goodbye, with its reason
     ├── PeerClosed                          this peer was closed here, by us
@@ -48,6 +49,7 @@ __all__ = [
     "InvalidArgument",
     "InvalidRequest",
     "MethodNotFound",
+    "NobodyAnswers",
     "NotFound",
     "OutOfRange",
     "Overloaded",
@@ -103,6 +105,10 @@ class ChannelBusy(ChannelError):
     def __init__(self, message: str, *, holder: str | None = None) -> None:
         super().__init__(message)
         self.holder = holder
+
+
+class NobodyAnswers(ChannelError):
+    """The channel is open, but no peer has answered on it in time."""
 
 
 class SessionLost(VirtagentError, ConnectionError):

@@ -52,4 +52,4 @@ class Context:
 
 
 current_context: ContextVar[Context | None] = ContextVar("virtagent.current_context", default=None)
-"""The call that the running handler serves; calls made inside inherit its deadline, class and depth (rules D4, C6, P1)."""
+"""The call that the running handler serves; calls inside inherit its deadline, class and depth (D4, C6, P1)."""

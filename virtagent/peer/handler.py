@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Handler", "Mode", "Params", "Router"]
 
 Mode = Literal["inline", "task", "thread"]
-"""How a handler runs: ``inline`` in the event loop's read path (it must not block), as a ``task``, or in a ``thread``."""
+"""How a handler runs: ``inline`` in the read path (it must not block), as a ``task``, or in a ``thread``."""
 
 Params = list[Any] | dict[str, Any]
 """Arguments as they came: by position or by name (rule C1)."""
@@ -56,7 +56,9 @@ class Router:
             UsageError: the name is taken.
         """
         if handler.name in self._handlers:
-            raise UsageError(f"two handlers for the method {handler.name!r}: rename one, or give its service another name")
+            raise UsageError(
+                f"two handlers for the method {handler.name!r}: rename one, or give its service another name"
+            )
         self._handlers[handler.name] = handler
 
     def remove(self, name: str) -> None:

@@ -14,8 +14,9 @@ from typing import Any, Protocol
 import msgpack
 
 from virtagent.errors import PeerGone, ResourceExhausted, SessionLost, UsageError
-from virtagent.protocol.announcement import Agreement, Announcement, Identity, agree
-from virtagent.protocol.codec import Codec, is_well_formed, message_head
+from virtagent.protocol.announcement import Announcement, Identity, agree
+from virtagent.protocol.codec import is_well_formed, message_head
+from virtagent.protocol.endpoint import Endpoint
 from virtagent.protocol.events import GoodbyeDone, Liveness, Pong, SessionEnded, SessionUp, Trouble
 from virtagent.protocol.frames import (
     ABORT,
@@ -42,14 +43,7 @@ from virtagent.protocol.hello import HEAD, Handshake, HelloHead, Outcome
 from virtagent.protocol.keepalive import DEFAULT_INTERVAL, Keepalive
 from virtagent.protocol.limits import Limits
 from virtagent.protocol.reassembly import Reassembly, TooLong
-from virtagent.protocol.rpc import (
-    DEFAULT_DEADLINE,
-    Call,
-    CallTable,
-    Request,
-    check_outgoing_method,
-    reset_all,
-)
+from virtagent.protocol.rpc import DEFAULT_DEADLINE, reset_all
 from virtagent.protocol.schedule import BULK, NORMAL, Buffers, Outgoing, Scheduler
 from virtagent.protocol.streams import ITEMS, MakeStream, Stream, StreamTable
 
@@ -100,7 +94,7 @@ class ChannelFacts(Protocol):
     def exclusive(self) -> bool: ...
 
 
-class Connection:
+class Connection(Endpoint):
     """One side, over one channel after another.
 
     Args:
@@ -115,11 +109,8 @@ class Connection:
         flush_wanted: called when there is something to send that was not caused by :meth:`receive`.
 
     Attributes:
-        up: a session is established.
-        peer: what the peer announced in the newest hello, or None.
-        agreement: what holds in the session.
-        calls: the open calls.
-        next_timer_at: when :meth:`handle_timer` wants to be called; it may be early, never late.
+        streams: the streams of the session, or None.
+        violations: sessions ended because the peer broke the protocol (rule G4).
     """
 
     def __init__(
@@ -135,27 +126,18 @@ class Connection:
         make_stream: MakeStream = Stream,
         flush_wanted: Callable[[], None] = lambda: None,
     ) -> None:
+        super().__init__(limits or Limits(), deadline=deadline, decode_stream=self._decode_stream)
         self.identity = identity
         self._draw = draw
         self._given_limits = limits
-        self.limits = limits or Limits()
         self._keepalive_interval = keepalive
         self._deadline = deadline
         self._lost_after = lost_after
         self._make_stream = make_stream
         self._flush_wanted = flush_wanted
-        self._opening: list[Stream] = []
         self._accepting: list[Stream] = []
-        self._codec = Codec(self._encode_special, self._decode_stream)
+        self._references: list[Any] = []
         self._unpack = self._codec.unpack
-        self.calls = CallTable(
-            self.limits, self._codec, send=self._queue_message, forget=self._forget_message, deadline=deadline
-        )
-        self.encode_special: Callable[[Any], Any] | None = None
-        self.up = False
-        self.peer: Announcement | None = None
-        self.agreement: Agreement | None = None
-        self.next_timer_at = math.inf
         self._facts: ChannelFacts | None = None
         self._reader = FrameReader(self.limits.frame)
         self._handshake: Handshake | None = None
@@ -276,6 +258,7 @@ class Connection:
         streams: list[Stream] | None = None
         if self._accepting:
             streams, self._accepting = self._accepting, []
+            self._references.clear()
         self.calls.receive(message, now, streams, events)
 
     def _receive_batch(self, payload: memoryview, now: float, events: list[Any]) -> None:
@@ -288,14 +271,16 @@ class Connection:
             self._violation("a batch is an array", now, events)
             return
         accepted, self._accepting = self._accepting, []
+        references, self._references = self._references, []
         for message in messages:
-            streams = streams_in(message, accepted) if accepted else None
+            streams = streams_in(message, accepted, references) if accepted else None
             self.calls.receive(message, now, streams, events)
 
     def _receive_unacceptable_batch(self, payload: bytes, now: float, events: list[Any]) -> None:
         """Split a batch so that one bad message costs that message only."""
         reset_all(self._accepting)
         self._accepting = []
+        self._references.clear()
         unpacker = msgpack.Unpacker(max_buffer_size=len(payload) + 1)
         unpacker.feed(payload)
         try:
@@ -317,6 +302,7 @@ class Connection:
         """A message that the decoder refused: valid msgpack costs the message (rule C2), else the session (rule V8)."""
         reset_all(self._accepting)
         self._accepting = []
+        self._references.clear()
         for payload in messages:
             if is_well_formed(payload) is None:
                 self._violation("a frame with something that is not msgpack", now, events)
@@ -492,6 +478,21 @@ class Connection:
             events.append(GoodbyeDone(acknowledged=isinstance(error, PeerGone)))
         events.append(SessionEnded(error))
 
+    def statistics(self) -> dict[str, int]:
+        """Counters of what was wrong, and sizes of what is open."""
+        return {
+            "noise": self._reader.noise,
+            "pad": self._reader.pad,
+            "bad_payloads": self._reader.bad_payloads,
+            "violations": self.violations,
+            "streams": len(self.streams) if self.streams is not None else 0,
+            "overruns": self.streams.overruns if self.streams is not None else 0,
+            "refused_streams": self.streams.refused if self.streams is not None else 0,
+            "refused_messages": self._reassembly.skipped + self._reassembly.broken,
+            "waiting_messages": self._scheduler.waiting_messages,
+            "echoes": self._handshake.echoes if self._handshake is not None else 0,
+        }
+
     # -- goodbye -------------------------------------------------------------------------------------------------
 
     def goodbye(self, reason: str, message: str, now: float) -> bool:
@@ -639,89 +640,14 @@ class Connection:
         self._scheduler.control(PING, 0, OPAQUE.pack(self._ping_count))
         return True
 
-    def call(
-        self,
-        method: str,
-        params: Any,
-        now: float,
-        *,
-        deadline: float | None = None,
-        priority: int = NORMAL,
-        metadata: dict[str, Any] | None = None,
-    ) -> Call:
-        """Issue a request; the call itself is the event of its end.
-
-        Raises:
-            UsageError: it cannot be sent.
-            SessionLost: there is no session.
-        """
-        self._check_can_send(method)
-        streams = self._opening = []
-        try:
-            call = self.calls.call(
-                method, params, now, deadline=deadline, priority=priority, metadata=metadata, streams=streams
-            )
-        except UsageError:
-            self._discard(streams)
-            raise
-        if call.deadline < self.next_timer_at:
-            self.next_timer_at = call.deadline
-        return call
-
-    def notify(
-        self, method: str, params: Any, *, priority: int = NORMAL, metadata: dict[str, Any] | None = None
-    ) -> None:
-        """Send a notification.
-
-        Raises:
-            UsageError: it cannot be sent.
-            SessionLost: there is no session.
-        """
-        self._check_can_send(method)
-        streams = self._opening = []
-        try:
-            self.calls.notify(method, params, priority=priority, metadata=metadata, streams=streams)
-        except UsageError:
-            self._discard(streams)
-            raise
-
-    def respond(self, request: Request, result: Any = None, error: list[Any] | None = None) -> bool:
-        """Answer a request; False if it has been answered, or its session is over.
-
-        Raises:
-            UsageError: the result cannot be sent; the request is still open.
-        """
-        streams = self._opening = []
-        try:
-            return self.calls.respond(request, result, error, streams)
-        except UsageError:
-            self._discard(streams)
-            raise
-
     def open_stream(self, flags: int, priority: int | None = None) -> tuple[Stream, msgpack.ExtType]:
-        """Open a stream while a message is being encoded (rule T1); it may send once that message has left.
-
-        Raises:
-            UsageError: too many streams are open, or there is no session.
-        """
         if self.streams is None:
-            raise UsageError("streams need a session of the framed protocol; this channel has none")
+            raise UsageError("there is no session to open a stream in")
         if priority is None:
             priority = NORMAL if flags & ITEMS else BULK
         stream, reference = self.streams.open(flags, priority)
         self._opening.append(stream)
         return stream, reference
-
-    def cancel(self, call: Call) -> None:
-        """Cancel a call (rules C7, C8)."""
-        self.calls.cancel(call)
-        if call.streams and not call.has_left:
-            self._discard(call.streams)
-
-    def _check_can_send(self, method: str) -> None:
-        check_outgoing_method(method)
-        if not self.up:
-            raise SessionLost("there is no session", may_have_run=False)
 
     def _discard(self, streams: list[Stream]) -> None:
         for stream in streams:
@@ -734,32 +660,29 @@ class Connection:
     def _forget_message(self, priority: int, message: Outgoing) -> None:
         self._scheduler.forget(priority, message)
 
-    def _encode_special(self, value: Any) -> Any:
-        if self.encode_special is not None:
-            return self.encode_special(value)
-        raise TypeError(f"{type(value).__name__} is not plain data")
-
-    def _decode_stream(self, data: bytes) -> Stream:
+    def _decode_stream(self, data: bytes) -> Any:
         if self.streams is None:
             raise ValueError("a stream outside a session")
         stream = self.streams.accept(data, NORMAL if len(data) == 5 and data[4] & ITEMS else BULK)
         self._accepting.append(stream)
-        return stream
+        reference = stream.reference()
+        self._references.append(reference)
+        return reference
 
 
-def streams_in(message: Any, accepted: list[Stream]) -> list[Stream] | None:
+def streams_in(message: Any, accepted: list[Stream], references: list[Any]) -> list[Stream] | None:
     """The streams of a batch that belong to one of its messages."""
-    found = []
+    found = set()
     waiting = [message]
     while waiting:
         value = waiting.pop()
-        if isinstance(value, Stream):
-            found.append(value)
-        elif isinstance(value, list):
+        if isinstance(value, list):
             waiting += value
         elif isinstance(value, dict):
             waiting += value.values()
-    return [stream for stream in accepted if stream in found] or None
+        else:
+            found.add(id(value))
+    return [stream for stream, reference in zip(accepted, references, strict=True) if id(reference) in found] or None
 
 
 def decode_goodbye(payload: memoryview) -> tuple[str, str]:

@@ -179,8 +179,8 @@ class Handshake:
             if hello.echo != self.tag or not says_up:
                 self._answer(hello.tag, now)
             return Outcome.NOTHING
-        if hello.session == self.peer_tag and hello.echo != 0 and hello.echo not in self._own_tags:
-            return Outcome.NOTHING
+        if hello.session == self.peer_tag and hello.echo != self.tag:
+            return Outcome.NOTHING  # the living peer answers somebody else, perhaps what we were before
         if candidate is None or candidate.tag == hello.tag:  # the latter by rule H7
             candidate = self._candidate = Candidate(self._new_tag(), hello.tag)
         candidate.peer_tag = hello.tag

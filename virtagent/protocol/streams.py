@@ -62,6 +62,10 @@ class Stream:
         self._window = table.limits.window
         self._granted = self._window
 
+    def reference(self) -> Any:
+        """What stands for this stream in a decoded message."""
+        return self
+
     # -- for the asyncio face ------------------------------------------------------------------------------------
 
     def on_data(self, data: bytes) -> None:

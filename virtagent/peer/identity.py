@@ -1,0 +1,49 @@
+"""Who this side says it is, if nobody says otherwise."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from virtagent import __version__
+from virtagent.protocol.announcement import Identity
+
+__all__ = ["local_identity"]
+
+MACHINE_ID = Path("/etc/machine-id")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def local_identity(
+    *, role: str = "", name: str = "", digest: str = "", features: Mapping[str, Any] | None = None
+) -> Identity:
+    """This process's identity: host name, version, machine and boot.
+
+    The machine id is hashed for this application, since the plain one should not be told to others (machine-id(5)).
+    """
+    return Identity(
+        role=role,
+        name=name or socket.gethostname(),
+        software=f"virtagent {__version__} python {platform.python_version()}",
+        machine=hashed(read_line(MACHINE_ID)),
+        boot=read_line(BOOT_ID),
+        digest=digest,
+        features=features or {},
+    )
+
+
+def read_line(path: Path) -> str:
+    """The first line of a file; "" where it cannot be read."""
+    try:
+        return path.read_text().split("\n", 1)[0].strip()
+    except OSError:
+        return ""
+
+
+def hashed(machine: str) -> str:
+    """An id that is stable for the machine and does not tell the machine id."""
+    return hashlib.blake2b(b"virtagent", key=machine.encode()[:64], digest_size=16).hexdigest() if machine else ""

@@ -1,0 +1,79 @@
+"""How a peer behaves, and how single calls differ from it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from virtagent.errors import UsageError
+from virtagent.protocol.announcement import Identity
+from virtagent.protocol.limits import Limits
+
+__all__ = ["CallOptions", "PeerOptions", "Priority"]
+
+Priority = Literal["urgent", "normal", "bulk"]
+CLASSES = {"urgent": 1, "normal": 2, "bulk": 3}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerOptions:
+    """The behaviour of one side. Times are seconds.
+
+    Attributes:
+        identity: who this side says it is; None: a default made from this process and machine.
+        limits: what this side accepts; None: by the channel's class.
+        deadline: of a call that states none (rule D1).
+        keepalive: the longest time this side stays quiet (rule K1); 0: no promise.
+        lost_after: silence after which a session is given up; None: never (rule K5).
+        drain: how long :meth:`Peer.aclose` lets running calls end.
+        threads: how many plain ``def`` handlers run at a time.
+        first_retry, longest_retry: the pause before connecting again; it doubles, with jitter.
+    """
+
+    identity: Identity | None = None
+    limits: Limits | None = None
+    deadline: float = 60.0
+    keepalive: float = 5.0
+    lost_after: float | None = None
+    drain: float = 5.0
+    threads: int = 8
+    first_retry: float = 0.05
+    longest_retry: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOptions:
+    """How one call differs from the defaults.
+
+    Attributes:
+        deadline: seconds; None: the side's default; ``math.inf``: none.
+        priority: its class (rule P1); None: that of the call being served, else normal.
+        retry: make the call again, within its deadline, when it fails with ``SessionLost``: only right for
+            a method that may run twice (a typed stub knows from the method's definition).
+        traceparent, tracestate: W3C trace context.
+        key: the idempotency key.
+    """
+
+    deadline: float | None = None
+    priority: Priority | None = None
+    retry: bool = False
+    traceparent: str | None = None
+    tracestate: str | None = None
+    key: str | None = None
+    _metadata: dict[str, str] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.deadline is not None and not 0 < self.deadline <= math.inf:
+            raise UsageError(f"a deadline is a positive number of seconds, or math.inf for none; not {self.deadline!r}")
+        if self.priority is not None and self.priority not in CLASSES:
+            raise UsageError(f"a priority is one of {', '.join(CLASSES)}; not {self.priority!r}")
+        for name in ("traceparent", "tracestate", "key"):
+            value = getattr(self, name)
+            if value is not None:
+                self._metadata[name] = value
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The metadata that these options put on the wire (rule C10)."""
+        return self._metadata

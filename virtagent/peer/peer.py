@@ -1,0 +1,681 @@
+"""A peer: the other side as user code holds it, over one channel after another."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+from collections.abc import AsyncIterator, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from virtagent.errors import (
+    DeadlineExceeded,
+    NobodyAnswers,
+    PeerClosed,
+    PeerGone,
+    SessionLost,
+    UsageError,
+)
+from virtagent.peer.caller import Caller
+from virtagent.peer.channel import Channel, ChannelUser
+from virtagent.peer.context import Context, current_context
+from virtagent.peer.dispatch import Dispatcher
+from virtagent.peer.fork import generation
+from virtagent.peer.handler import Router
+from virtagent.peer.identity import local_identity
+from virtagent.peer.options import CLASSES, CallOptions, PeerOptions
+from virtagent.peer.pump import pump
+from virtagent.peer.state import PeerState, StateCell
+from virtagent.peer.stream import NewStream, OutgoingStream, StreamCall, StreamEnd
+from virtagent.protocol.connection import Connection
+from virtagent.protocol.endpoint import Endpoint
+from virtagent.protocol.events import GoodbyeDone, Liveness, Pong, SessionEnded, SessionUp, Trouble
+from virtagent.protocol.plain import PlainConnection
+from virtagent.protocol.rpc import Call, Notification, Request
+from virtagent.protocol.schedule import NORMAL
+from virtagent.protocol.streams import ITEMS, RECEIVES, SENDS
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from virtagent.protocol.announcement import Announcement
+
+__all__ = ["Peer"]
+
+log = logging.getLogger("virtagent.peer")
+
+FIRST_BYTE_TIMEOUT = 10.0
+"""Seconds that an acceptor waits for the first byte (rule X1)."""
+
+PLAIN_FIRST_BYTES = (0x93, 0x94)
+FRAMED_FIRST_BYTES = (0xC1, 0x00)
+
+
+class Peer(Caller, ChannelUser):
+    """The other side of a connection.
+
+    Made by :func:`virtagent.connect` and :func:`virtagent.listen`, not directly.
+
+    Args:
+        router: the methods that the other side may call.
+        options: this side's behaviour.
+        name: the channel, for messages to people.
+        returns: the peer comes back after a loss (a reconnecting connector, a device): calls wait for it.
+        plain: speak plain msgpack-RPC (rule X2).
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        options: PeerOptions,
+        *,
+        name: str,
+        returns: bool = False,
+        plain: bool = False,
+    ) -> None:
+        self.name = name
+        self.options = options
+        self.router = router
+        self._returns = returns
+        self._plain = plain
+        self._loop = asyncio.get_running_loop()
+        self._clock = self._loop.time
+        self._generation = generation()
+        self._cell = StateCell()
+        self._channel: Channel | None = None
+        self._core: Endpoint = self._make_core()
+        self._usable = False
+        self._served = False
+        self._last_loss: SessionLost | None = None
+        self._in_read = False
+        self._flush_scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+        self._detecting = False
+        self._first_byte_timer: asyncio.TimerHandle | None = None
+        self._new_pumps: list[tuple[StreamEnd, Any, str]] = []
+        self._pumps: set[asyncio.Task[None]] = set()
+        self._pong: asyncio.Future[float] | None = None
+        self._goodbye: asyncio.Future[bool] | None = None
+        self._closing = False
+        self._dispatcher = Dispatcher(
+            self,
+            router,
+            respond=self._respond,
+            flush=self._flush_answer,
+            threads=options.threads,
+            notifications=lambda: self._core.limits.notifications,
+        )
+
+    def _make_core(self) -> Endpoint:
+        if self._plain:
+            core: Endpoint = PlainConnection(limits=self.options.limits, deadline=self.options.deadline)
+        else:
+            core = Connection(
+                self.options.identity or local_identity(),
+                draw=lambda bits: int.from_bytes(os.urandom(bits // 8), "big"),
+                now=self._clock(),
+                limits=self.options.limits,
+                keepalive=self.options.keepalive,
+                deadline=self.options.deadline,
+                lost_after=self.options.lost_after,
+                make_stream=StreamEnd,
+                flush_wanted=self._flush_soon,
+            )
+        core.encode_special = self._encode_special
+        return core
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}: {self.state.value}>"
+
+    # -- what users ask ------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> PeerState:
+        """Where the peer is."""
+        return self._cell.state
+
+    @property
+    def detail(self) -> str:
+        """One line for people on the state."""
+        return self._cell.detail
+
+    @property
+    def info(self) -> Announcement | None:
+        """What the peer said of itself in its newest hello, or None."""
+        return self._core.peer
+
+    @property
+    def channel(self) -> Channel | None:
+        """The channel at the moment, or None."""
+        return self._channel
+
+    def states(self) -> AsyncIterator[PeerState]:
+        """The state now, then each new one, until the peer is closed."""
+        return self._cell.follow()
+
+    async def wait_ready(self, timeout: float | None = None) -> None:
+        """Wait until the peer is up.
+
+        Args:
+            timeout: seconds; None: for as long as it takes.
+
+        Raises:
+            NobodyAnswers: it was not up in time; the message says what is known.
+            PeerClosed, PeerGone, SessionLost: it will not come (back) on this object.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                while not self._usable:
+                    self._check_may_come()
+                    await self._cell.changed()
+        except TimeoutError:
+            raise NobodyAnswers(f"{self.name}: {self.detail}") from None
+
+    async def ping(self, timeout: float | None = None) -> float:
+        """Measure the round trip below all handlers; seconds.
+
+        Raises:
+            DeadlineExceeded: no answer within ``timeout`` (default: the deadline of calls).
+            UsageError: the channel is plain msgpack-RPC, which has no pings.
+        """
+        limit = self.options.deadline if timeout is None else timeout
+        try:
+            async with asyncio.timeout(limit):
+                while not self._usable:
+                    self._check_may_come()
+                    await self._cell.changed()
+                if self._pong is None:
+                    if not isinstance(self._core, Connection):
+                        raise UsageError("plain msgpack-RPC has no pings (rule X3)")
+                    self._pong = self._loop.create_future()
+                    self._core.ping(self._clock())
+                    self._flush()
+                return await asyncio.shield(self._pong)
+        except TimeoutError:
+            raise DeadlineExceeded(f"{self.name}: no answer to a ping within {limit:g} s ({self.detail})") from None
+
+    def statistics(self) -> dict[str, Any]:
+        """Counters and sizes of this peer at the moment, as plain data."""
+        calls = self._core.calls
+        out: dict[str, Any] = {
+            "state": self.state.value,
+            "detail": self.detail,
+            "calls": len(calls.calls),
+            "requests": calls.open_requests,
+            "running": self._dispatcher.running,
+            "strays": calls.strays,
+            "malformed": calls.malformed,
+            "overloads": calls.overloads,
+            "dropped_notifications": self._dispatcher.dropped_notifications,
+            "stuck_threads": self._dispatcher.stuck_threads,
+        }
+        if isinstance(self._core, Connection):
+            out |= self._core.statistics()
+        return out
+
+    # -- calling -------------------------------------------------------------------------------------------------
+
+    def call(self, method: str, /, *args: Any, **params: Any) -> Coroutine[Any, Any, Any]:
+        return self._call(method, join_arguments(method, args, params), None)
+
+    def notify(self, method: str, /, *args: Any, **params: Any) -> None:
+        self._notify(method, join_arguments(method, args, params), None)
+
+    def stream(self, method: str, /, *args: Any, **params: Any) -> StreamCall:
+        return StreamCall(self, method, args, params)
+
+    def with_options(self, **options: Any) -> Caller:
+        """The same peer with other options for the calls made through it; see :class:`CallOptions`.
+
+        Raises:
+            UsageError: an option that does not exist, or a value that cannot be.
+        """
+        return CallerWithOptions(self, make_options(options))
+
+    async def _call(self, method: str, payload: Any, options: CallOptions | None) -> Any:
+        context = current_context.get()
+        if context is None and options is None:
+            deadline, priority, metadata = None, NORMAL, None
+        else:
+            deadline, priority, metadata = self._terms(context, options)
+        while True:
+            if not self._usable:
+                await self._wait_usable(method, deadline)
+            core = self._core
+            call = core.call(method, payload, self._clock(), deadline=deadline, priority=priority, metadata=metadata)
+            call.waiter = waiter = self._loop.create_future()
+            if self._new_pumps:
+                self._start_pumps()
+            if len(core.calls.calls) == 1:
+                self._flush()
+            else:
+                self._flush_soon()
+            try:
+                return await waiter
+            except asyncio.CancelledError:
+                core.cancel(call)
+                self._flush_soon()
+                raise
+            except SessionLost as error:
+                if (options is None or not options.retry) and (error.may_have_run or not self._returns):
+                    raise
+                if deadline is None:
+                    deadline = call.deadline
+
+    def _notify(self, method: str, payload: Any, options: CallOptions | None) -> None:
+        self._check_usable()
+        _, priority, metadata = self._terms(None, options)
+        self._core.notify(method, payload, priority=priority, metadata=metadata)
+        if self._new_pumps:
+            self._start_pumps()
+        self._flush_soon()
+
+    def _terms(
+        self, context: Context | None, options: CallOptions | None
+    ) -> tuple[float | None, int, dict[str, Any] | None]:
+        """A call's deadline on the loop's clock, its class and its metadata (rules C6, C10, D1, D4, P1)."""
+        deadline = None
+        priority = NORMAL
+        metadata: dict[str, Any] = {}
+        if options is not None:
+            metadata.update(options.metadata)
+            if options.deadline is not None:
+                deadline = self._clock() + options.deadline
+        if context is not None:
+            priority = context.priority
+            if context.deadline is not None:
+                own = self._clock() + self.options.deadline if deadline is None else deadline
+                deadline = min(own, context.deadline)
+            if context.peer is self:
+                metadata["depth"] = context.depth + 1
+            for key in ("traceparent", "tracestate"):
+                if key in context.metadata:
+                    metadata.setdefault(key, context.metadata[key])
+        if options is not None and options.priority is not None:
+            priority = CLASSES[options.priority]
+        if priority != NORMAL:
+            metadata["priority"] = priority
+        return deadline, priority, metadata or None
+
+    async def _wait_usable(self, method: str, deadline: float | None) -> None:
+        """Wait for a session, inside the call's deadline (rule K5)."""
+        self._check_fork()
+        limit = self._clock() + self.options.deadline if deadline is None else deadline
+        try:
+            async with asyncio.timeout_at(None if limit == math.inf else limit):
+                while not self._usable:
+                    self._check_may_come()
+                    await self._cell.changed()
+        except TimeoutError:
+            raise DeadlineExceeded(f"{method}: not sent: {self.detail}", may_have_run=False) from None
+
+    def _check_usable(self) -> None:
+        if not self._usable:
+            self._check_fork()
+            self._check_may_come()
+            raise SessionLost(f"{self.name}: {self.detail}", may_have_run=False)
+
+    def _check_fork(self) -> None:
+        if self._generation != generation():
+            raise UsageError(
+                "this process was forked and shares the peer's channel with its parent: connect again in the child"
+            )
+
+    def _check_may_come(self) -> None:
+        """Refuse to wait for what cannot come."""
+        self._check_fork()
+        if self.state is PeerState.CLOSED or self._closing:
+            raise PeerClosed(f"{self.name}: {self.detail}")
+        if not self._returns and self._channel is None:
+            loss = self._last_loss
+            if isinstance(loss, PeerGone):
+                raise PeerGone(str(loss), reason=loss.reason, may_have_run=False)
+            raise SessionLost(f"{self.name}: {self.detail}", may_have_run=False)
+
+    # -- answering -----------------------------------------------------------------------------------------------
+
+    def _respond(self, request: Request, result: Any = None, error: list[Any] | None = None) -> bool:
+        answered = self._core.respond(request, result, error)
+        if self._new_pumps:
+            self._start_pumps()
+        return answered
+
+    # -- streams -------------------------------------------------------------------------------------------------
+
+    def _encode_special(self, value: Any) -> Any:
+        if isinstance(value, OutgoingStream):
+            flags = SENDS | (ITEMS if value.kind == "items" else 0)
+            end, reference = self._core.open_stream(flags)
+            assert isinstance(end, StreamEnd)
+            self._new_pumps.append((end, value.source, self.name))
+            return reference
+        if isinstance(value, NewStream):
+            flags = SENDS * value.sends | RECEIVES * value.receives | (ITEMS if value.kind == "items" else 0)
+            end, reference = self._core.open_stream(flags)
+            assert isinstance(end, StreamEnd)
+            value.stream = end.reference()
+            return reference
+        raise TypeError(f"{type(value).__name__} is not plain data")
+
+    def _start_pumps(self) -> None:
+        pumps, self._new_pumps = self._new_pumps, []
+        for end, source, name in pumps:
+            task = self._loop.create_task(pump(end, source, name), name=f"stream {end.identifier} of {name}")
+            self._pumps.add(task)
+            task.add_done_callback(self._pumps.discard)
+
+    # -- the channel (ChannelUser) -------------------------------------------------------------------------------
+
+    def channel_up(self, channel: Channel) -> None:
+        self._channel = channel
+        facts = channel.facts
+        connecting = bool(getattr(facts, "connecting", False))
+        if isinstance(self._core, Connection):
+            self._core.channel_made(facts, connecting=connecting, now=self._clock())
+            self._detecting = not connecting and not facts.speaks_first
+            self._cell.set(PeerState.NOBODY_ANSWERS, NOBODY_ANSWERS.format(self.name))
+            if self._detecting:
+                self._first_byte_timer = self._loop.call_later(FIRST_BYTE_TIMEOUT, self._no_first_byte)
+        else:
+            self._set_up("plain msgpack-RPC")
+        self._flush()
+
+    def _no_first_byte(self) -> None:
+        if self._detecting and self._channel is not None:
+            self._cell.set(
+                PeerState.NOBODY_ANSWERS, f"{self.name}: connected, but sent nothing for {FIRST_BYTE_TIMEOUT:g} s"
+            )
+            self._channel.abort()
+
+    def get_buffer(self) -> memoryview:
+        return self._core.get_buffer()
+
+    def buffer_updated(self, count: int) -> None:
+        if self._detecting and not self._detect(self._core.get_buffer()[:count]):
+            return
+        self._in_read = True
+        try:
+            events = self._core.received(count, self._clock())
+            if events:
+                self._take_events(events)
+        finally:
+            self._in_read = False
+        self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        if self._detecting and not self._detect(memoryview(data)):
+            return
+        self._in_read = True
+        try:
+            self._take_events(self._core.receive_data(data, self._clock()))
+        finally:
+            self._in_read = False
+        self._flush()
+
+    def _detect(self, data: memoryview) -> bool:
+        """Look at the first byte (rule X1); False if the bytes have been dealt with."""
+        self._detecting = False
+        if self._first_byte_timer is not None:
+            self._first_byte_timer.cancel()
+        first = data[0]
+        if first in FRAMED_FIRST_BYTES:
+            return True
+        if first in PLAIN_FIRST_BYTES:
+            self._plain = True
+            self._core = self._make_core()
+            self._set_up("plain msgpack-RPC")
+            self.data_received(bytes(data))
+            return False
+        log.warning("%s: a client sent neither frames nor msgpack-RPC (first byte 0x%02x); closed", self.name, first)
+        self._cell.set(PeerState.NO_CHANNEL, f"{self.name}: the client spoke another protocol")
+        if self._channel is not None:
+            self._channel.abort()
+        return False
+
+    def writable(self) -> None:
+        self._flush()
+
+    def channel_down(self, channel: Channel, error: Exception | None) -> None:
+        if channel is not self._channel:
+            return
+        self._channel = None
+        if self._first_byte_timer is not None:
+            self._first_byte_timer.cancel()
+        reason = f"{self.name}: the channel was lost" + (f": {error}" if error is not None else "")
+        self._take_events(self._core.channel_lost(self._clock(), reason))
+        if self.state not in (PeerState.GONE, PeerState.CLOSED) or self._closing:
+            self._usable = False
+            self._cell.set(PeerState.CLOSED if self._closing else PeerState.NO_CHANNEL, reason)
+        self._rearm()
+
+    # -- events of the core --------------------------------------------------------------------------------------
+
+    def _take_events(self, events: list[Any]) -> None:
+        served: list[Any] = []
+        for event in events:
+            kind = type(event)
+            if kind is Call:
+                waiter = event.waiter
+                if waiter is not None and not waiter.done():
+                    if event.error is None:
+                        waiter.set_result(event.result)
+                    else:
+                        waiter.set_exception(event.error)
+            elif kind is Request or kind is Notification:
+                served.append(event)
+            else:
+                if served:
+                    self._dispatcher.dispatch(served)
+                    served = []
+                self._take_event(event)
+        if served:
+            self._dispatcher.dispatch(served)
+
+    def _take_event(self, event: Any) -> None:
+        if isinstance(event, tuple):
+            self._dispatcher.end(event[1], event[0])
+        elif isinstance(event, SessionUp):
+            self._set_up(f"session with {event.peer.identity.name or 'the peer'} ({event.peer.identity.software})")
+        elif isinstance(event, SessionEnded):
+            self._session_ended(event.error)
+        elif isinstance(event, Liveness):
+            self._usable = not event.silent
+            state = PeerState.SILENT if event.silent else PeerState.UP
+            self._cell.set(state, SILENT.format(self.name) if event.silent else "up again")
+        elif isinstance(event, Pong):
+            if self._pong is not None and not self._pong.done():
+                self._pong.set_result(event.seconds)
+            self._pong = None
+        elif isinstance(event, GoodbyeDone):
+            if self._goodbye is not None and not self._goodbye.done():
+                self._goodbye.set_result(event.acknowledged)
+        elif isinstance(event, Trouble):
+            log.warning("%s: %s", self.name, event.text)
+            self._cell.detail = f"{self.name}: {event.text}"
+
+    def _set_up(self, detail: str) -> None:
+        self._usable = self._served = True
+        self._last_loss = None
+        self._cell.set(PeerState.UP, detail)
+
+    def _session_ended(self, error: SessionLost) -> None:
+        self._usable = False
+        self._last_loss = error
+        if self._pong is not None and not self._pong.done():
+            self._pong.set_exception(error)
+            self._pong.exception()
+        self._pong = None
+        if isinstance(error, PeerGone):
+            self._cell.set(PeerState.GONE, str(error))
+        else:
+            self._cell.set(PeerState.NOBODY_ANSWERS, str(error))
+        if isinstance(self._core, PlainConnection) and self._channel is not None:
+            self._channel.close()
+
+    # -- sending and time ----------------------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        """Hand to the channel what it takes now."""
+        if self._in_read:
+            return
+        channel, core = self._channel, self._core
+        if channel is not None:
+            while not channel.paused:
+                buffers = core.data_to_send(self._clock())
+                if not buffers:
+                    break
+                channel.write(buffers)
+        if core.next_timer_at < self._timer_at:
+            self._rearm()
+
+    def _flush_soon(self) -> None:
+        """Flush once for all that is queued in this turn of the loop."""
+        if not self._flush_scheduled and not self._in_read:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush_scheduled_now)
+
+    def _flush_scheduled_now(self) -> None:
+        self._flush_scheduled = False
+        self._flush()
+
+    def _flush_answer(self) -> None:
+        """Send the answer of a handler that ran as a task: at once if it was the only one."""
+        if self._dispatcher.running <= 1:
+            self._flush()
+        else:
+            self._flush_soon()
+
+    def _rearm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_at = self._core.next_timer_at
+        if self._timer_at != math.inf:
+            self._timer = self._loop.call_at(self._timer_at, self._handle_timer)
+
+    def _handle_timer(self) -> None:
+        self._timer = None
+        self._timer_at = math.inf
+        self._take_events(self._core.handle_timer(self._clock()))
+        self._flush()
+        if self._timer is None:
+            self._rearm()
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    async def aclose(self, reason: str = "client", message: str = "") -> None:
+        """Let running calls end, say goodbye with a reason, and close the channel (section G). Safe to call twice.
+
+        Running calls of both directions have ``options.drain`` seconds; then they are cancelled. Cancelling this
+        closes the channel at once, without a goodbye.
+        """
+        if self.state is PeerState.CLOSED:
+            return
+        self._closing = True
+        try:
+            if self._usable:
+                await self._drain()
+                await self._say_goodbye(reason, message)
+        finally:
+            await self._tear_down()
+
+    async def _drain(self) -> None:
+        self._core.calls.draining = True
+        try:
+            async with asyncio.timeout(self.options.drain):
+                waiters = [call.waiter for call in self._core.calls.calls.values() if call.waiter is not None]
+                if waiters:
+                    await asyncio.wait(waiters)
+                await self._dispatcher.wait_idle()
+                if self._pumps:
+                    await asyncio.wait(set(self._pumps))
+        except TimeoutError:
+            log.warning(
+                "%s: calls were still running %g s after the close began; cancelled", self.name, self.options.drain
+            )
+
+    async def _say_goodbye(self, reason: str, message: str) -> None:
+        if not self._core.goodbye(reason, message, self._clock()):
+            return
+        self._goodbye = self._loop.create_future()
+        self._flush()
+        if not await self._goodbye:
+            log.warning("%s: the goodbye was not acknowledged; the tail of what was sent may be lost", self.name)
+
+    async def _tear_down(self) -> None:
+        channel = self._channel
+        self._usable = False
+        if channel is not None:
+            channel.close()
+        for task in list(self._pumps):
+            task.cancel()
+        await self._dispatcher.aclose()
+        if self._pumps:
+            await asyncio.wait(set(self._pumps))
+        if self._channel is not None:
+            self._take_events(self._core.channel_lost(self._clock(), f"{self.name}: closed here"))
+            self._channel = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._cell.set(PeerState.CLOSED, f"{self.name}: closed here")
+
+    async def __aenter__(self) -> Peer:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+NOBODY_ANSWERS = (
+    "{}: the channel is open, but nobody answers: either no agent in the guest has the other end open (not running,"
+    " or still booting), or another program on this machine holds the channel"
+)
+
+SILENT = "{}: silent: paused, hung, or a handler blocks its event loop"
+
+
+class CallerWithOptions(Caller):
+    """A peer with other options for the calls made through it."""
+
+    __slots__ = ("_options", "_peer")
+
+    def __init__(self, peer: Peer, options: CallOptions) -> None:
+        self._peer = peer
+        self._options = options
+
+    def call(self, method: str, /, *args: Any, **params: Any) -> Coroutine[Any, Any, Any]:
+        return self._peer._call(method, join_arguments(method, args, params), self._options)
+
+    def notify(self, method: str, /, *args: Any, **params: Any) -> None:
+        self._peer._notify(method, join_arguments(method, args, params), self._options)
+
+    def stream(self, method: str, /, *args: Any, **params: Any) -> StreamCall:
+        return StreamCall(self, method, args, params)
+
+
+def make_options(options: dict[str, Any]) -> CallOptions:
+    """Options from keyword arguments, with a clear error for a wrong one."""
+    try:
+        return CallOptions(**options)
+    except TypeError as error:
+        raise UsageError(
+            f"{error}; the options of a call are deadline, priority, retry, traceparent, tracestate, key"
+        ) from None
+
+
+def join_arguments(method: str, args: tuple[Any, ...], params: dict[str, Any]) -> list[Any] | dict[str, Any]:
+    """Arguments by position or by name (rule C1).
+
+    Raises:
+        UsageError: both are given.
+    """
+    if not args:
+        return params
+    if params:
+        raise UsageError(f"{method}: give arguments by position or by name, not both")
+    return list(args)

@@ -1,0 +1,132 @@
+"""What introspection tells of a method, and the digest of all methods."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import msgspec
+
+from virtagent.peer.handler import Handler
+from virtagent.service.annotation import REFUSALS, schema_of, type_name
+from virtagent.service.options import MethodOptions
+from virtagent.service.signature import REQUIRED, Parameter, Signature
+
+__all__ = [
+    "ErrorDescription",
+    "MethodDescription",
+    "ParameterDescription",
+    "describe",
+    "describe_method",
+    "schema_digest",
+]
+
+
+class ParameterDescription(msgspec.Struct, frozen=True, kw_only=True):
+    """One parameter.
+
+    Attributes:
+        type: the type as people read it, such as ``int >= 0``.
+        schema: its JSON schema; of an item, if the parameter is a stream. Bytes are ``string`` of format ``binary``.
+        stream: the kind of stream that it is, or None.
+        positional: whether it may be given by position.
+        default: where ``required`` is False: its default, if plain data can tell it.
+    """
+
+    name: str
+    type: str
+    schema: dict[str, Any]
+    required: bool
+    positional: bool = True
+    stream: Literal["bytes", "items"] | None = None
+    default: Any = None
+
+
+class ErrorDescription(msgspec.Struct, frozen=True, kw_only=True):
+    """An error that a method answers with on purpose."""
+
+    name: str
+    code: int
+
+
+class MethodDescription(msgspec.Struct, frozen=True, kw_only=True):
+    """One method.
+
+    Attributes:
+        summary: the first line of ``doc``.
+        returns: the result's type as people read it; of an item, if it answers with a stream.
+        schema: the JSON schema of ``returns``.
+        stream: the kind of stream that it answers with, or None.
+        typed: False for a handler of which only the name is known.
+    """
+
+    name: str
+    summary: str = ""
+    doc: str = ""
+    parameters: list[ParameterDescription] = []
+    returns: str = "Any"
+    schema: dict[str, Any] = {}
+    stream: Literal["bytes", "items"] | None = None
+    idempotent: bool = False
+    since: str | None = None
+    errors: list[ErrorDescription] = []
+    typed: bool = True
+
+
+def _describe_parameter(parameter: Parameter) -> ParameterDescription:
+    default = None
+    if parameter.default is not REQUIRED:
+        try:
+            default = msgspec.to_builtins(parameter.default, builtin_types=(bytes,))
+        except REFUSALS:
+            default = None
+    return ParameterDescription(
+        name=parameter.name,
+        type=type_name(parameter.annotation),
+        schema=schema_of(parameter.annotation),
+        required=parameter.default is REQUIRED,
+        positional=parameter.positional,
+        stream=parameter.stream,
+        default=default,
+    )
+
+
+def describe_method(name: str, signature: Signature, options: MethodOptions, doc: str) -> dict[str, Any]:
+    """The description of a method as plain data, which a :class:`~virtagent.peer.handler.Handler` carries."""
+    description = MethodDescription(
+        name=name,
+        summary=doc.partition("\n")[0].strip(),
+        doc=doc,
+        parameters=[_describe_parameter(each) for each in signature.parameters],
+        returns=type_name(signature.returns),
+        schema=schema_of(signature.returns),
+        stream=signature.stream,
+        idempotent=bool(options.idempotent),
+        since=options.since,
+        errors=[ErrorDescription(name=each.__name__, code=each.code) for each in options.errors or ()],
+    )
+    plain: dict[str, Any] = msgspec.to_builtins(description, builtin_types=(bytes,))
+    return plain
+
+
+def describe(handler: Handler) -> MethodDescription:
+    """The description of a handler; of one that was not made by this layer, its name and whether it is idempotent."""
+    if handler.description is None:
+        return MethodDescription(name=handler.name, idempotent=handler.idempotent, typed=False)
+    return msgspec.convert(handler.description, MethodDescription)
+
+
+def schema_digest(handlers: Iterable[Handler]) -> str:
+    """A short text that changes when methods change, whatever their order; documentation does not count.
+
+    Args:
+        handlers: a :class:`~virtagent.peer.handler.Router`, or handlers.
+    """
+    told = []
+    for handler in sorted(handlers, key=lambda each: each.name):
+        kept = {key: value for key, value in (handler.description or {}).items() if key not in ("doc", "summary")}
+        told.append([handler.name, handler.idempotent, kept])
+    text = json.dumps(told, sort_keys=True, skipkeys=True, default=repr)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]

@@ -1,0 +1,210 @@
+"""Services: classes whose annotated public methods are what a peer may call."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from virtagent.errors import UsageError
+from virtagent.peer.handler import Handler
+from virtagent.service.handlers import make_handler
+from virtagent.service.options import MethodOptions, options_of
+from virtagent.service.signature import Signature, UnresolvedName, read_signature
+
+__all__ = ["Method", "Service", "check_name", "handlers_of", "is_interface", "methods_of", "service_name"]
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(\.[A-Za-z][A-Za-z0-9_-]*)*")
+_LONGEST = 255  # rule C1
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method of a service class.
+
+    Attributes:
+        attribute: its Python name.
+        wire: its name on the wire, without the service's.
+        options: what decorators said, here and in the methods that it overrides.
+        doc: its documentation.
+        declared_only: whether it stands in an interface and is not implemented.
+    """
+
+    attribute: str
+    wire: str
+    function: Callable[..., Any]
+    signature: Signature
+    options: MethodOptions
+    doc: str
+    declared_only: bool
+
+
+class Service:
+    """Base class of services: its annotated public methods become ``name.method`` on the wire.
+
+    ::
+
+        class Backup(Service, name="backup"):
+            async def snapshot(self, path: str, *, level: int = 3, ctx: Context | None = None) -> Snapshot: ...
+
+    A parameter annotated with ``Context`` gets the call's context and is not on the wire. A leading underscore keeps a
+    method local; so do ``@property``, ``@classmethod`` and ``@staticmethod``. A subclass inherits methods and name.
+
+    Args:
+        name: the service's name on the wire; inherited.
+        interface: the class only declares. Its methods are not registered until a subclass overrides them, and
+            :func:`~virtagent.service.stub.stub` makes the caller's side from it. Not inherited.
+
+    Raises:
+        UsageError: when the class is defined, for a method that the wire cannot have.
+    """
+
+    _service_name: ClassVar[str | None] = None
+    _service_interface: ClassVar[bool] = False
+    _service_methods: ClassVar[dict[str, Method] | None] = None
+
+    def __init_subclass__(cls, *, name: str | None = None, interface: bool = False, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if name is not None:
+            cls._service_name = check_name(cls.__qualname__, name)
+        cls._service_interface = interface
+        cls._service_methods = None
+        try:
+            methods_of(cls)
+        except UnresolvedName:
+            # The name may be defined further down in the module; registration asks again, and tells.
+            cls._service_methods = None
+
+
+def check_name(where: str, name: str) -> str:
+    """The name, if it can be one on the wire.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if not _NAME.fullmatch(name) or len(name) > _LONGEST:
+        raise UsageError(
+            f"{where}: {name[:64]!r} is no name for the wire; use letters, digits, '_' and '-', parts joined by '.'"
+        )
+    return name
+
+
+def service_name(cls: type[Service]) -> str:
+    """The service's name on the wire.
+
+    Raises:
+        UsageError: it was given none.
+    """
+    if cls._service_name is None:
+        raise UsageError(f'{cls.__qualname__} has no name; write class {cls.__name__}(Service, name="...")')
+    return cls._service_name
+
+
+def is_interface(cls: type[Service]) -> bool:
+    """Whether the class itself only declares."""
+    return cls._service_interface
+
+
+def methods_of(cls: type[Service]) -> dict[str, Method]:
+    """The methods of a service class by their Python names, in the order of their first definition.
+
+    Raises:
+        UnresolvedName: an annotation names what does not exist.
+        UsageError: a method that the wire cannot have.
+    """
+    if cls._service_methods is None:
+        services = [each for each in reversed(cls.__mro__) if issubclass(each, Service) and each is not Service]
+        names = {
+            name: None
+            for each in services
+            for name, value in vars(each).items()
+            if not name.startswith("_") and isinstance(value, types.FunctionType)
+        }
+        found = [_read_method(cls, name) for name in names]
+        methods = {each.attribute: each for each in found if each is not None}
+        _refuse_twins(cls, methods)
+        cls._service_methods = methods
+    return cls._service_methods
+
+
+def _read_method(cls: type[Service], name: str) -> Method | None:
+    owners = [each for each in cls.__mro__ if name in vars(each)]
+    function = vars(owners[0])[name]
+    if not isinstance(function, types.FunctionType):
+        return None  # a subclass took it away, with `name = None`
+    bodies = [body for each in owners if isinstance(body := vars(each)[name], types.FunctionType)]
+    declared = [vars(each)[name] for each in owners if issubclass(each, Service) and each._service_interface]
+    where = f"{owners[0].__qualname__}.{name}"
+    options = MethodOptions()
+    for body in reversed(bodies):
+        options = options_of(body).over(options)
+    signature = read_signature(where, function, bound=True)
+    interface = issubclass(owners[0], Service) and owners[0]._service_interface
+    if interface and not (signature.awaitable or signature.stream or signature.returns in (None, type(None))):
+        raise UsageError(f"{where}: an interface declares `async def`; a `def` that gives None declares a notification")
+    for each in declared:
+        _check_override(where, signature, read_signature(where, each, bound=True))
+    return Method(
+        attribute=name,
+        wire=check_name(where, options.name or name),
+        function=function,
+        signature=signature,
+        options=options,
+        doc=options.doc or next((inspect.cleandoc(body.__doc__) for body in bodies if body.__doc__), ""),
+        declared_only=interface,
+    )
+
+
+def _check_override(where: str, ours: Signature, declared: Signature) -> None:
+    """An implementation must accept every call that its interface allows."""
+    mine = {each.name: each for each in ours.parameters}
+    theirs = {each.name for each in declared.parameters}
+    for missing in theirs - mine.keys():
+        raise UsageError(f"{where}: parameter {missing!r} of the interface is missing")
+    for name in mine.keys() - theirs:
+        if mine[name].default is inspect.Parameter.empty:
+            raise UsageError(f"{where}: parameter {name!r} is not in the interface; give it a default")
+    if ours.stream != declared.stream:
+        words = {None: "a result", "bytes": "a stream of bytes", "items": "a stream of items"}
+        raise UsageError(f"{where}: gives {words[ours.stream]}, but the interface says {words[declared.stream]}")
+
+
+def _refuse_twins(cls: type[Service], methods: dict[str, Method]) -> None:
+    wires: dict[str, str] = {}
+    for each in methods.values():
+        other = wires.setdefault(each.wire, each.attribute)
+        if other != each.attribute:
+            raise UsageError(
+                f"{cls.__qualname__}: {other} and {each.attribute} have the same name {each.wire!r}; rename one"
+            )
+
+
+def handlers_of(service: Service | Any, *, name: str | None = None) -> list[Handler]:
+    """The handlers of a service: one for each method that its class implements.
+
+    Args:
+        service: the instance that serves.
+        name: another name than its class has, for a second instance.
+
+    Raises:
+        UsageError: the service has no name, or a method that the wire cannot have.
+    """
+    if not isinstance(service, Service):
+        what = f"the class {service.__name__}; give an instance" if isinstance(service, type) else repr(service)
+        raise UsageError(f"a service is needed, not {what}")
+    cls = type(service)
+    prefix = service_name(cls) if name is None else check_name(cls.__qualname__, name)
+    return [
+        make_handler(
+            check_name(cls.__qualname__, f"{prefix}.{each.wire}"),
+            getattr(service, each.attribute),
+            each.signature,
+            each.options,
+            each.doc,
+        )
+        for each in methods_of(cls).values()
+        if not each.declared_only
+    ]

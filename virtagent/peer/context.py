@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from virtagent.peer.peer import Peer
 
 __all__ = ["Context", "current_context"]
+
+NO_METADATA: Mapping[str, Any] = MappingProxyType({})
 
 
 class Context:
@@ -32,11 +35,10 @@ class Context:
         peer: Peer,
         method: str,
         clock: Callable[[], float],
-        *,
         deadline: float | None = None,
         priority: int = 2,
         depth: int = 0,
-        metadata: dict[str, Any] | None = None,
+        metadata: Mapping[str, Any] = NO_METADATA,
     ) -> None:
         self.peer = peer
         self.method = method
@@ -44,7 +46,7 @@ class Context:
         self.deadline = deadline
         self.priority = priority
         self.depth = depth
-        self.metadata = metadata or {}
+        self.metadata = metadata
 
     def remaining(self) -> float | None:
         """Seconds until the deadline (never negative), or None where the call has none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import math
 import sys
 import time
 from collections import deque
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Dispatcher"]
 
 log = logging.getLogger("virtagent.dispatch")
+
+INFINITY = math.inf
 
 BLOCKING = 0.1
 """Seconds that an inline handler may take before it is reported by name."""
@@ -143,7 +146,7 @@ class Dispatcher:
             log.debug("no handler for the notification %s", notification.method)
             reset_all(notification.streams)
             return
-        context = Context(self._peer, notification.method, self._clock, metadata=dict(notification.metadata))
+        context = Context(self._peer, notification.method, self._clock, metadata=notification.metadata)
         params = notification.params if notification.params is not None else []
         if handler.mode == "inline":
             self._run_inline(handler, context, params, None)
@@ -156,15 +159,8 @@ class Dispatcher:
             self._start(handler, context, params, None)
 
     def _context(self, method: str, request: Request) -> Context:
-        deadline = request.deadline
-        context = Context(self._peer, method, self._clock)
-        if deadline != float("inf"):
-            context.deadline = deadline
-        context.priority = request.priority
-        context.depth = request.depth
-        if request.metadata:
-            context.metadata = dict(request.metadata)
-        return context
+        deadline = None if request.deadline == INFINITY else request.deadline
+        return Context(self._peer, method, self._clock, deadline, request.priority, request.depth, request.metadata)
 
     # -- running -------------------------------------------------------------------------------------------------
 

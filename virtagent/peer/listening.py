@@ -23,7 +23,7 @@ __all__ = ["Listening"]
 log = logging.getLogger("virtagent.listen")
 
 MOST_PEERS = 1024
-"""Clients served at a time by one listener (rule L1); qemu-ga serves one, systemd's sockets 64 connections by default."""
+"""Clients served at a time by one listener (rule L1); qemu-ga serves one, sshd 10 unauthenticated."""
 
 
 class Listening:

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import math
 import os
-from collections.abc import AsyncIterator, Coroutine
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from virtagent.errors import (
@@ -80,7 +81,7 @@ class Peer(Caller, ChannelUser):
         self._returns = returns
         self._plain = plain
         self._loop = asyncio.get_running_loop()
-        self._clock = self._loop.time
+        self._clock = clock_of(self._loop)
         self._generation = generation()
         self._cell = StateCell()
         self._channel: Channel | None = None
@@ -244,7 +245,7 @@ class Peer(Caller, ChannelUser):
             if not self._usable:
                 await self._wait_usable(method, deadline)
             core = self._core
-            call = core.call(method, payload, self._clock(), deadline=deadline, priority=priority, metadata=metadata)
+            call = core.call(method, payload, self._clock(), deadline, priority, metadata)
             call.waiter = waiter = self._loop.create_future()
             if self._new_pumps:
                 self._start_pumps()
@@ -522,7 +523,7 @@ class Peer(Caller, ChannelUser):
             return
         channel, core = self._channel, self._core
         if channel is not None:
-            while not channel.paused:
+            while not channel.paused and core.has_data:
                 buffers = core.data_to_send(self._clock())
                 if not buffers:
                     break
@@ -656,6 +657,11 @@ class CallerWithOptions(Caller):
 
     def stream(self, method: str, /, *args: Any, **params: Any) -> StreamCall:
         return StreamCall(self, method, args, params)
+
+
+def clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
+    """The loop's clock; asyncio's own is a Python function around this C one, which every call and frame would pay."""
+    return time.monotonic if getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time else loop.time
 
 
 def make_options(options: dict[str, Any]) -> CallOptions:

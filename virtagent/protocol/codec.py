@@ -7,9 +7,9 @@ from typing import Any
 
 import msgpack
 
-from virtagent.errors import UsageError
+from virtagent.errors import CallError, UnknownError, UsageError, error_from_wire
 
-__all__ = ["Codec", "MessageHead", "is_well_formed", "message_head"]
+__all__ = ["Codec", "MessageHead", "is_well_formed", "message_head", "peer_error"]
 
 EXT_STREAM = 1
 """Ext type of a stream's reference (rule T1)."""
@@ -47,7 +47,7 @@ class Codec:
         """Encode one value.
 
         Raises:
-            UsageError: it has something that cannot be sent (rules V3, V5 to V7); the message tells what.
+            UsageError: it has something that cannot be sent (rules V3, V5); the message tells what.
         """
         try:
             return self._packer.pack(value)
@@ -67,6 +67,14 @@ class Codec:
     def unpacker(self, limit: int) -> msgpack.Unpacker:
         """A streaming decoder for a stream's items or a plain channel; no item may be longer than ``limit`` bytes."""
         return msgpack.Unpacker(timestamp=3, unicode_errors=TEXT_ERRORS, ext_hook=self._ext_hook, max_buffer_size=limit)
+
+
+def peer_error(value: Any) -> CallError:
+    """The exception for an error value of the peer, even where an application's class or ``repr`` cannot take it."""
+    try:
+        return error_from_wire(value)
+    except Exception:  # noqa: BLE001 - a class of the application, or a value nested too deeply to be shown
+        return UnknownError("an error that cannot be shown", data=value)
 
 
 def is_well_formed(data: bytes | memoryview, count: int | None = None) -> list[int] | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from virtagent.errors import SessionLost, UsageError
 from virtagent.protocol.announcement import Agreement, Announcement
 from virtagent.protocol.codec import Codec
-from virtagent.protocol.limits import Limits
+from virtagent.protocol.limits import MAX_METHOD_NAME, Limits
 from virtagent.protocol.rpc import Call, CallTable, Request, check_outgoing_method
 from virtagent.protocol.schedule import NORMAL, Buffers, Outgoing
 from virtagent.protocol.streams import Stream
@@ -103,7 +103,6 @@ class Endpoint(ABC):
         method: str,
         params: Any,
         now: float,
-        *,
         deadline: float | None = None,
         priority: int = NORMAL,
         metadata: dict[str, Any] | None = None,
@@ -114,12 +113,11 @@ class Endpoint(ABC):
             UsageError: it cannot be sent.
             SessionLost: there is no session.
         """
-        self._check_can_send(method)
+        if not self.up or not 0 < len(method) <= MAX_METHOD_NAME:
+            self._check_can_send(method)
         streams = self._opening = []
         try:
-            call = self.calls.call(
-                method, params, now, deadline=deadline, priority=priority, metadata=metadata, streams=streams
-            )
+            call = self.calls.call(method, params, now, deadline, priority, metadata, streams)
         except UsageError:
             self._discard(streams)
             raise

@@ -43,7 +43,8 @@ FLAG_FIRST = 0x20
 FLAG_ERROR = 0x40
 
 GAP = 0x100
-"""Not on the wire: what the reader reports instead of a frame whose sequence is not the expected one (rule F4)."""
+"""Not on the wire: what the reader reports instead of a frame whose sequence is not the expected one, or whose
+payload fails its check (rules F4, F5). The session is over: :meth:`FrameReader.leave` or begin another."""
 
 FROM_CANDIDATE = 0x200
 """Not on the wire: set on the kind of a frame under the seed of an establishment still in progress (rule H5)."""
@@ -161,6 +162,7 @@ class FrameReader:
     def expect_candidate(self, seed: int | None, *, check_payload: bool = True) -> None:
         """Accept also frame 0 under this seed (rule H5); None: no longer."""
         self._candidate = None if seed is None else (seed, check_payload)
+        self._need = HEADER_SIZE
 
     # -- bytes in ----------------------------------------------------------------------------------------------
 
@@ -229,18 +231,24 @@ class FrameReader:
             if checked and crc32(payload, check) != CHECK.unpack_from(self._buffer, body + length)[0]:
                 self.bad_payloads += 1
                 self._skip()
-                continue
-            self._start = start + total
-            self._need = HEADER_SIZE
-            if origin == ORIGIN_SESSION:
-                if sequence != self._expected:
-                    return GAP, sequence, NOTHING
-                self._expected = (sequence + 1) & 0xFFFF
-                return kind, stream, payload
-            if origin == ORIGIN_HELLO:
-                return kind, stream, payload
-            if sequence == 0:
-                return kind | FROM_CANDIDATE, stream, payload
+                # Go on only where headers nested in the body cannot each cost a check of all that follows.
+                if origin != ORIGIN_SESSION:
+                    if origin == ORIGIN_CANDIDATE:
+                        self._candidate = None
+                    continue
+            else:
+                self._start = start + total
+                self._need = HEADER_SIZE
+                if origin == ORIGIN_SESSION and sequence == self._expected:
+                    self._expected = (sequence + 1) & 0xFFFF
+                    return kind, stream, payload
+                if origin == ORIGIN_HELLO:
+                    return kind, stream, payload
+                if origin == ORIGIN_CANDIDATE:
+                    if sequence == 0:
+                        return kind | FROM_CANDIDATE, stream, payload
+                    continue
+            return GAP, sequence, NOTHING
         return None
 
     def _origin(self, kind: int, check: int, *, crc_of: memoryview) -> int:

@@ -27,7 +27,7 @@ class Keepalive:
         silent: the peer is silent.
     """
 
-    __slots__ = ("_due", "_interval", "_lost_after", "_peer_interval", "last_received", "last_sent", "silent")
+    __slots__ = ("_interval", "_lost_after", "_peer_interval", "last_received", "last_sent", "silent")
 
     def __init__(self, interval: float, peer_interval: float, now: float, *, lost_after: float | None = None) -> None:
         self._interval = interval
@@ -36,7 +36,6 @@ class Keepalive:
         self.last_sent = now
         self.last_received = now
         self.silent = False
-        self._due = self.next_timer()
 
     def next_timer(self) -> float:
         """When :meth:`handle_timer` wants to be called; ``math.inf``: never."""
@@ -45,9 +44,12 @@ class Keepalive:
             if not self.silent:
                 due = min(due, self.last_received + MISSES * self._peer_interval)
             elif self._lost_after is not None:
-                due = min(due, self.last_received + self._lost_after)
-        self._due = due
+                due = min(due, self.last_received + self._patience(self._lost_after))
         return due
+
+    def _patience(self, lost_after: float) -> float:
+        """Seconds without a sign of life after which the session is given up: never before the peer is silent."""
+        return max(lost_after, MISSES * self._peer_interval)
 
     def received(self, now: float) -> bool:
         """A valid frame came; True if that ends a silence."""
@@ -78,5 +80,12 @@ class Keepalive:
         return True
 
     def is_lost(self, now: float) -> bool:
-        """Whether the silence has lasted so long that the session is given up (rule K5)."""
-        return self.silent and self._lost_after is not None and now - self.last_received >= self._lost_after
+        """Whether the silence has lasted so long that the session is given up (rule K5); K3 holds here too."""
+        if not self.silent or self._lost_after is None:
+            return False
+        patience = self._patience(self._lost_after)
+        late = now - self.last_received - patience
+        if late > self._peer_interval:
+            self.last_received = now - patience + self._peer_interval
+            return False
+        return late >= 0

@@ -53,7 +53,6 @@ class Call(Outgoing):
 
     __slots__ = (
         "_codec",
-        "_stated",
         "deadline",
         "error",
         "has_left",
@@ -66,28 +65,15 @@ class Call(Outgoing):
         "waiter",
     )
 
-    def __init__(
-        self,
-        codec: Codec,
-        identifier: int,
-        method: str,
-        data: bytes,
-        *,
-        deadline: float,
-        stated: bool,
-        priority: int,
-        metadata: dict[str, Any] | None,
-        streams: list[Stream] | None,
-    ) -> None:
+    def __init__(self, codec: Codec, identifier: int, method: str, data: bytes, deadline: float) -> None:
         self.data = data
         self._codec = codec
         self.identifier = identifier
         self.method = method
         self.deadline = deadline
-        self._stated = stated
-        self.priority = priority
-        self.metadata = metadata
-        self.streams = streams
+        self.priority = NORMAL
+        self.metadata: dict[str, Any] | None = None
+        self.streams: list[Stream] | None = None
         self.has_left = False
         self.waiter: Any = None
         self.result: Any = None
@@ -96,10 +82,10 @@ class Call(Outgoing):
     def take(self, now: float) -> bytes | None:
         """The request, with the time that remains (rule D2) where the peer could not know it."""
         data = self.data
-        if data is None or not (self._stated or self.metadata):
+        if data is None or self.metadata is None:
             return data
-        metadata = dict(self.metadata or {})
-        if self._stated:
+        metadata = dict(self.metadata)
+        if "deadline" in metadata:
             remaining = self.deadline - now
             metadata["deadline"] = None if remaining == math.inf else max(1, int(remaining * 1000))
         return b"".join((FIVE_ELEMENTS, data[1:], self._codec.pack(metadata)))
@@ -259,11 +245,10 @@ class CallTable:
         method: str,
         params: Any,
         now: float,
-        *,
-        deadline: float | None = None,
-        priority: int = NORMAL,
-        metadata: dict[str, Any] | None = None,
-        streams: list[Stream] | None = None,
+        deadline: float | None,
+        priority: int,
+        metadata: dict[str, Any] | None,
+        streams: list[Stream],
     ) -> Call:
         """Issue a request.
 
@@ -273,7 +258,7 @@ class CallTable:
             now: the time.
             deadline: when the call fails, on the same clock; None: after this side's default; ``math.inf``: never.
             priority: its class.
-            metadata: more metadata (rule C10).
+            metadata: more metadata (rule C10), or None.
             streams: filled by the codec with the streams that ``params`` opens.
 
         Raises:
@@ -282,23 +267,15 @@ class CallTable:
         identifier = self._next
         data = self._encode(method, [REQUEST, identifier, method, params])
         self._next = identifier + 1
-        stated = deadline is not None and self.with_metadata
-        if deadline is None:
-            deadline = now + self._deadline
-        call = Call(
-            self._codec,
-            identifier,
-            method,
-            data,
-            deadline=deadline,
-            stated=stated,
-            priority=priority,
-            metadata=metadata if self.with_metadata else None,
-            streams=streams or None,
-        )
+        call = Call(self._codec, identifier, method, data, now + self._deadline if deadline is None else deadline)
+        if self.with_metadata and (deadline is not None or metadata is not None):
+            call.metadata = metadata if deadline is None else {"deadline": 0, **(metadata or {})}
+        call.priority = priority
+        if streams:
+            call.streams = streams
         self.calls[identifier] = call
-        if deadline < self.next_deadline:
-            self.next_deadline = deadline
+        if call.deadline < self.next_deadline:
+            self.next_deadline = call.deadline
         self._send(priority, call)
         return call
 
@@ -407,6 +384,7 @@ class CallTable:
         else:
             call.error = error_from_wire(error)
             reset_all(streams)
+            reset_all(call.streams)
         events.append(call)
 
     def _receive_request(self, message: list[Any], now: float, streams: list[Stream] | None, events: list[Any]) -> None:
@@ -420,21 +398,27 @@ class CallTable:
         request = Request(self, identifier, method, params, now + self.peer_deadline)
         if len(message) == 5:
             self._read_metadata(request, message[4], now)
-        refusal = self._refusal(request, streams)
+        refusal = self._refusal(request)
         if refusal is not None:
             self.refuse(identifier, *refusal, priority=request.priority)
             reset_all(streams)
             return
-        for stream in streams or ():
-            if stream.items:
-                stream.priority = request.priority
-        request.streams = streams
+        if streams is not None:
+            self._give_streams(request, streams)
         self.requests[identifier] = request
         if request.depth:
             self._nested += 1
         if request.deadline < self.next_deadline:
             self.next_deadline = request.deadline
         events.append(request)
+
+    @staticmethod
+    def _give_streams(request: Request, streams: list[Stream]) -> None:
+        """The streams that a request opens; items have the class of their call (rule P1)."""
+        request.streams = streams
+        for stream in streams:
+            if stream.items:
+                stream.priority = request.priority
 
     def _check(self, identifier: Any, method: Any, params: Any) -> str | None:
         if type(identifier) is not int or identifier < 0:
@@ -459,7 +443,7 @@ class CallTable:
         if type(depth) is int and depth > 0:
             request.depth = depth
 
-    def _refusal(self, request: Request, streams: list[Stream] | None) -> tuple[int, str] | None:
+    def _refusal(self, request: Request) -> tuple[int, str] | None:
         limits = self.limits
         if request.depth > limits.depth:
             return 18, f"{request.method}: nested deeper than {limits.depth} calls"
@@ -469,8 +453,6 @@ class CallTable:
             return 17, f"{request.method}: {limits.calls} calls are open already"
         if self.draining:
             return 14, f"{request.method}: this side is stopping"
-        if streams and any(stream.closed for stream in streams):
-            return 8, f"{request.method}: more than {limits.streams} open streams"
         return None
 
     def refuse(self, identifier: Any, code: int, text: str, priority: int = NORMAL) -> None:

@@ -124,11 +124,24 @@ class MessageQueue:
 
     def emit(self, writer: FrameWriter, limit: int, now: float, out: Buffers) -> bool:
         """One frame with as many messages as fit; a message that is too long becomes a transfer."""
-        self._emit(writer, limit, now, out)
+        waiting = self._waiting
+        if len(waiting) == 1 and self._carried is None:
+            message = waiting.popleft()
+            data = message.take(now)
+            self.in_ring = False
+            if data is None:
+                self._dropped = 0
+            elif len(data) > limit:
+                self._scheduler.start_transfer(self, message, data)
+            else:
+                message.left()
+                out.append(writer.frame(MESSAGE, 0, data))
+            return False
+        self._emit_batch(writer, limit, now, out)
         self.in_ring = bool(self)
         return self.in_ring
 
-    def _emit(self, writer: FrameWriter, limit: int, now: float, out: Buffers) -> None:
+    def _emit_batch(self, writer: FrameWriter, limit: int, now: float, out: Buffers) -> None:
         first = self._next(now)
         if first is None:
             return
@@ -137,19 +150,21 @@ class MessageQueue:
             self._scheduler.start_transfer(self, message, data)
             return
         message.left()
-        if not self._waiting:
-            out.append(writer.frame(MESSAGE, 0, data))
-            return
         batch = [b"", data]
         size = BATCH_HEADER.size + len(data)
-        while len(batch) <= LARGEST_BATCH and (following := self._next(now)) is not None:
-            message, data = following
-            size += len(data)
+        waiting = self._waiting
+        while waiting and len(batch) <= LARGEST_BATCH:
+            message = waiting.popleft()
+            following = message.take(now)
+            if following is None:
+                self._dropped = max(0, self._dropped - 1)
+                continue
+            size += len(following)
             if size > limit:
-                self._carried = following
+                self._carried = message, following
                 break
             message.left()
-            batch.append(data)
+            batch.append(following)
         if len(batch) == 2:
             out.append(writer.frame(MESSAGE, 0, batch[1]))
         else:
@@ -164,7 +179,7 @@ class Scheduler:
         limit: largest payload of a frame.
     """
 
-    __slots__ = ("_control", "_limit", "_next_transfer", "_owed", "_queues", "_rings")
+    __slots__ = ("_control", "_limit", "_next_transfer", "_owed", "_queues", "_rings", "_sources")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -172,17 +187,23 @@ class Scheduler:
         self._rings: list[deque[Source]] = [deque() for _ in range(4)]
         self._queues = [MessageQueue(self) for _ in range(4)]
         self._owed = [0.0] * 4
+        self._sources = 0
         self._next_transfer = 1
 
     @property
     def has_data(self) -> bool:
         """Whether anything waits to be sent."""
-        return bool(self._control or any(self._rings))
+        return self._sources > 0 or bool(self._control)
 
     @property
     def waiting_messages(self) -> int:
         """Messages that wait in all classes."""
         return sum(map(len, self._queues))
+
+    @property
+    def waiting_control(self) -> int:
+        """Control frames that wait."""
+        return len(self._control)
 
     def control(self, kind: int, stream: int, payload: bytes) -> None:
         """Queue a control frame."""
@@ -193,6 +214,7 @@ class Scheduler:
         queue = self._queues[priority]
         if not queue.in_ring:
             queue.in_ring = True
+            self._sources += 1
             self._rings[priority].append(queue)
         queue.append(message)
 
@@ -203,45 +225,49 @@ class Scheduler:
 
     def ready(self, priority: int, source: Source) -> None:
         """A stream has something to send; it must not be queued already."""
+        self._sources += 1
         self._rings[priority].append(source)
 
     def start_transfer(self, queue: MessageQueue, message: Outgoing, data: bytes) -> None:
         """Send a long message in fragments, taking turns with the rest of its class (rules P3, P4)."""
         transfer = Transfer(self._next_transfer, message, data)
         self._next_transfer = self._next_transfer % 0xFFFFFFFF + 1
+        self._sources += 1
         self._rings[self._queues.index(queue)].append(transfer)
 
-    def emit(self, writer: FrameWriter, budget: int, now: float, out: Buffers) -> int:
-        """Append frames to ``out`` until ``budget`` bytes are reached or nothing is left; how many bytes were added."""
-        for kind, stream, payload in self._control:
-            out.append(writer.frame(kind, stream, payload))
-        self._control.clear()
-        total = sum(map(len, out))
+    def emit(self, writer: FrameWriter, budget: int, now: float, out: Buffers) -> None:
+        """Append frames to ``out`` until ``budget`` bytes are reached or nothing is left."""
+        if self._control:
+            for kind, stream, payload in self._control:
+                out.append(writer.frame(kind, stream, payload))
+            self._control.clear()
+        total = 0
         rings = self._rings
-        while total < budget:
+        while self._sources and total < budget:
+            contended = self._sources > 1
             priority = self._pick()
-            if priority == CONTROL:
-                break
-            before = len(out)
             ring = rings[priority]
             source = ring.popleft()
+            before = len(out)
             if source.emit(writer, self._limit, now, out):
                 ring.append(source)
+            else:
+                self._sources -= 1
+                if not contended:
+                    continue
             size = sum(map(len, out[before:]))
             total += size
-            self._account(priority, size)
-        return total
+            if contended:
+                self._account(priority, size)
 
     def _pick(self) -> int:
-        """The class whose turn it is (rules P1, P2); CONTROL where nothing waits."""
+        """The class whose turn it is (rules P1, P2); something waits."""
         _, urgent, normal, bulk = self._rings
-        if urgent:
-            if bulk and self._owed[BULK] > 0:
-                return BULK
-            return NORMAL if normal and self._owed[NORMAL] > 0 else URGENT
-        if normal:
-            return BULK if bulk and self._owed[BULK] > 0 else NORMAL
-        return BULK if bulk else CONTROL
+        if bulk and (self._owed[BULK] > 0 or not (urgent or normal)):
+            return BULK
+        if normal and (self._owed[NORMAL] > 0 or not urgent):
+            return NORMAL
+        return URGENT
 
     def _account(self, chosen: int, size: int) -> None:
         """A class that waited while others sent is owed an eighth of it, one with nothing to send nothing."""

@@ -13,7 +13,7 @@ from virtagent.errors import SessionLost, StreamReset, VirtagentError, error_fro
 from virtagent.protocol.codec import EXT_STREAM, Codec
 from virtagent.protocol.frames import CREDIT, DATA, FLAG_END, FLAG_ERROR, RESET, FrameWriter
 from virtagent.protocol.limits import Limits
-from virtagent.protocol.schedule import Buffers, Scheduler
+from virtagent.protocol.schedule import BULK, NORMAL, Buffers, Scheduler
 
 __all__ = ["ITEMS", "RECEIVES", "SENDS", "Stream", "StreamTable"]
 
@@ -293,7 +293,12 @@ class StreamTable:
         stream = self._make(identifier, flags, priority, sends=bool(flags & SENDS), receives=bool(flags & RECEIVES))
         return stream, msgpack.ExtType(EXT_STREAM, REFERENCE.pack(identifier, flags))
 
-    def accept(self, data: bytes, priority: int) -> Stream:
+    @property
+    def is_full(self) -> bool:
+        """Whether the peer has as many streams open as it may (rule T9)."""
+        return len(self._streams) - self._mine >= self.limits.streams
+
+    def accept(self, data: bytes) -> Stream:
         """Take in a reference that the peer sent (rules T1, T9).
 
         Raises:
@@ -306,11 +311,9 @@ class StreamTable:
             raise ValueError(f"the stream id {identifier} is not the peer's to open, or is open already")
         if not flags & (SENDS | RECEIVES):
             raise ValueError("a stream without a direction")
+        priority = NORMAL if flags & ITEMS else BULK
         stream = self._make(identifier, flags, priority, sends=bool(flags & RECEIVES), receives=bool(flags & SENDS))
         stream.opened()
-        if len(self._streams) - self._mine > self.limits.streams:
-            self.refused += 1
-            stream.reset([8, f"more than {self.limits.streams} open streams", None])
         return stream
 
     def _make(self, identifier: int, flags: int, priority: int, *, sends: bool, receives: bool) -> Stream:

@@ -1,0 +1,61 @@
+# Everything a developer or CI does. `make demo` and `make test` need Python 3.11+ with venv, and make; nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := virtagent transports tests benchmarks examples fuzz
+
+.PHONY: help demo demo-vm test test-vm lint types fmt bench fuzz clean
+help:
+	@echo "make demo      the main job on a unix socket and a serial line: calls both ways, a followed log"
+	@echo "make demo-vm   the same in a real guest under QEMU"
+	@echo "make test      everything that needs no virtual machine"
+	@echo "make test-vm   everything in real guests (says which Debian packages it needs)"
+	@echo "make bench     the table of speeds, beside their limits, in one run"
+	@echo "make fmt lint types fuzz clean"
+
+$(VENV)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "virtagent needs Python 3.11 or later; set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python's venv module is missing: apt-get install -y python3-venv"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/core: pyproject.toml | $(VENV)/python
+	@test -e $(VENV)/dev || { echo "setting up $(VENV) ..."; $(BIN)/python -m pip install -q --disable-pip-version-check -e '.[cli]'; }
+	@touch $@
+
+$(VENV)/dev: pyproject.toml | $(VENV)/python
+	@echo "setting up $(VENV) with the development tools ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev,uvloop]'
+	@touch $@ $(VENV)/core
+
+demo: $(VENV)/core
+	@$(BIN)/python examples/demo.py
+
+demo-vm: $(VENV)/dev
+	@$(BIN)/python tests/vm/demo.py
+
+test: $(VENV)/dev
+	@$(BIN)/python -m pytest
+
+test-vm: $(VENV)/dev
+	@$(BIN)/python -m pytest tests/vm --run-vm
+
+lint: $(VENV)/dev
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/ruff format --check $(SOURCES)
+
+types: $(VENV)/dev
+	@$(BIN)/mypy
+
+fmt: $(VENV)/dev
+	@$(BIN)/ruff check --fix -q $(SOURCES) || true
+	@$(BIN)/ruff format -q $(SOURCES)
+
+bench: $(VENV)/dev
+	@$(BIN)/python -m benchmarks.floors
+
+fuzz: $(VENV)/dev
+	@for target in fuzz/fuzz_*.py; do echo "$$target"; $(BIN)/python $$target --seconds 30; done
+
+clean:
+	@rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -9,8 +9,8 @@ broken variants at the end, or it would prove nothing.
 from __future__ import annotations
 
 import pytest
-from tests.protocol.hello_model import Broken, Budget, Explorer, Model, Report, World
 
+from tests.protocol.hello_model import Broken, Budget, Explorer, Model, Report, World
 from virtagent.protocol.hello import Handshake, HelloHead, Outcome
 
 LOSSLESS_GHOST = World(capacity=2, frames=1, probes=True, budget=Budget(ghosts=1))

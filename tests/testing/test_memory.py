@@ -1,17 +1,17 @@
-"""The channel in memory keeps an asyncio transport's promises, so that what passes over it passes over the real ones."""
+"""The channel in memory keeps an asyncio transport's promises: what passes over it passes over real ones."""
 
 from __future__ import annotations
 
 import asyncio
 
 import pytest
+
 from virtagent.errors import ChannelUnavailable
 from virtagent.peer.handler import Handler
 from virtagent.peer.state import PeerState
 from virtagent.testing import Faults, check_transport, faulty_pair, memory_pair, peer_pair
 from virtagent.testing.memory import MemoryPair
 from virtagent.testing.transports import BufferedRecorder, MakePair, Recorder, StreamRecorder
-
 from virtagent_transports import ChannelFacts
 from virtagent_transports.facts import ProtocolFactory
 
@@ -125,7 +125,7 @@ async def test_by_default_the_second_side_is_the_acceptor() -> None:
 
 
 async def test_a_peer_pair_is_up_and_closed_afterwards() -> None:
-    echo = Handler("echo", "inline", lambda _, params: params[0])
+    echo = Handler("echo", "inline", lambda _, params: next(iter(params)))
     async with peer_pair([echo], [echo]) as (a, b):
         assert await a.call("echo", 1) == 1
         assert await b.call("echo", 2) == 2

@@ -52,7 +52,7 @@ class ConnectingPeer(Peer):
         plain: bool = False,
         open_channel: Open | None = None,
     ) -> None:
-        super().__init__(Router(handlers), options, name=url, returns=True, plain=plain)
+        super().__init__(Router.of(handlers), options, name=url, returns=True, plain=plain)
         self._open_channel = open_channel or self._open_url
         self._supervisor: asyncio.Task[None] | None = None
 

@@ -49,6 +49,11 @@ class Router:
         for handler in handlers:
             self.add(handler)
 
+    @classmethod
+    def of(cls, handlers: Iterable[Handler]) -> Router:
+        """A router of these handlers; a router is taken as it is, so that what is added to it later counts."""
+        return handlers if isinstance(handlers, Router) else cls(handlers)
+
     def add(self, handler: Handler) -> None:
         """Add a method.
 

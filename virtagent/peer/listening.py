@@ -52,7 +52,7 @@ class Listening:
         most_peers: int = MOST_PEERS,
     ) -> None:
         self.url = url
-        self._router = Router(handlers)
+        self._router = Router.of(handlers)
         self._options = options or PeerOptions()
         self._on_peer = on_peer
         self._most_peers = most_peers
@@ -77,9 +77,7 @@ class Listening:
         return self
 
     def _make_device_peer(self) -> ConnectingPeer:
-        peer = ConnectingPeer(self.url, (), self._options)
-        peer.router = self._router
-        return peer
+        return ConnectingPeer(self.url, self._router, self._options)
 
     def _accept(self, channel: Channel) -> ChannelUser:
         if len(self.peers) >= self._most_peers:

@@ -27,6 +27,7 @@ class PeerOptions:
         keepalive: the longest time this side stays quiet (rule K1); 0: no promise.
         lost_after: silence after which a session is given up; None: never (rule K5).
         drain: how long :meth:`Peer.aclose` lets running calls end.
+        trace: a new file to record everything that is sent and received to, for ``virtagent decode``; None: do not.
         threads: how many plain ``def`` handlers run at a time.
         first_retry, longest_retry: the pause before connecting again; it doubles, with jitter.
     """
@@ -37,6 +38,7 @@ class PeerOptions:
     keepalive: float = 5.0
     lost_after: float | None = None
     drain: float = 5.0
+    trace: str | None = None
     threads: int = 8
     first_retry: float = 0.05
     longest_retry: float = 5.0

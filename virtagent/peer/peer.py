@@ -29,6 +29,7 @@ from virtagent.peer.options import CLASSES, CallOptions, PeerOptions
 from virtagent.peer.pump import pump
 from virtagent.peer.state import PeerState, StateCell
 from virtagent.peer.stream import NewStream, OutgoingStream, StreamCall, StreamEnd
+from virtagent.peer.trace import Trace
 from virtagent.protocol.connection import Connection
 from virtagent.protocol.endpoint import Endpoint
 from virtagent.protocol.events import GoodbyeDone, Liveness, Pong, SessionEnded, SessionUp, Trouble
@@ -64,6 +65,9 @@ class Peer(Caller, ChannelUser):
         name: the channel, for messages to people.
         returns: the peer comes back after a loss (a reconnecting connector, a device): calls wait for it.
         plain: speak plain msgpack-RPC (rule X2).
+
+    Attributes:
+        on_session: called soon after each session is established, the first one included; None: nobody wants to know.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class Peer(Caller, ChannelUser):
         self.name = name
         self.options = options
         self.router = router
+        self.on_session: Callable[[Peer], None] | None = None
         self._returns = returns
         self._plain = plain
         self._loop = asyncio.get_running_loop()
@@ -100,6 +105,7 @@ class Peer(Caller, ChannelUser):
         self._pong: asyncio.Future[float] | None = None
         self._goodbye: asyncio.Future[bool] | None = None
         self._closing = False
+        self._trace = Trace(options.trace, name) if options.trace is not None else None
         self._dispatcher = Dispatcher(
             self,
             router,
@@ -396,6 +402,8 @@ class Peer(Caller, ChannelUser):
     def buffer_updated(self, count: int) -> None:
         if self._detecting and not self._detect(self._core.get_buffer()[:count]):
             return
+        if self._trace is not None:
+            self._trace.record(False, self._core.get_buffer()[:count])
         self._in_read = True
         try:
             events = self._core.received(count, self._clock())
@@ -408,6 +416,8 @@ class Peer(Caller, ChannelUser):
     def data_received(self, data: bytes) -> None:
         if self._detecting and not self._detect(memoryview(data)):
             return
+        if self._trace is not None:
+            self._trace.record(False, data)
         self._in_read = True
         try:
             self._take_events(self._core.receive_data(data, self._clock()))
@@ -500,6 +510,8 @@ class Peer(Caller, ChannelUser):
         self._usable = self._served = True
         self._last_loss = None
         self._cell.set(PeerState.UP, detail)
+        if self.on_session is not None:
+            self._loop.call_soon(self.on_session, self)
 
     def _session_ended(self, error: SessionLost) -> None:
         self._usable = False
@@ -527,6 +539,8 @@ class Peer(Caller, ChannelUser):
                 buffers = core.data_to_send(self._clock())
                 if not buffers:
                     break
+                if self._trace is not None:
+                    self._trace.record(True, b"".join(buffers))
                 channel.write(buffers)
         if core.next_timer_at < self._timer_at:
             self._rearm()
@@ -621,6 +635,8 @@ class Peer(Caller, ChannelUser):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._trace is not None:
+            self._trace.close()
         self._cell.set(PeerState.CLOSED, f"{self.name}: closed here")
 
     async def __aenter__(self) -> Peer:

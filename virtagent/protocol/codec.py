@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgpack
@@ -64,6 +65,11 @@ class Codec:
         """
         return msgpack.unpackb(data, timestamp=3, unicode_errors=TEXT_ERRORS, ext_hook=self._ext_hook)
 
+    def scan(self, data: bytes) -> None:
+        """Show the stream hook the references in a message that is not accepted, as far as it can be decoded."""
+        with suppress(Exception):
+            self.unpack(data)
+
     def unpacker(self, limit: int) -> msgpack.Unpacker:
         """A streaming decoder for a stream's items or a plain channel; no item may be longer than ``limit`` bytes."""
         return msgpack.Unpacker(timestamp=3, unicode_errors=TEXT_ERRORS, ext_hook=self._ext_hook, max_buffer_size=limit)
@@ -73,7 +79,7 @@ def peer_error(value: Any) -> CallError:
     """The exception for an error value of the peer, even where an application's class or ``repr`` cannot take it."""
     try:
         return error_from_wire(value)
-    except Exception:  # noqa: BLE001 - a class of the application, or a value nested too deeply to be shown
+    except Exception:  # a class of the application, or a value nested too deeply to be shown
         return UnknownError("an error that cannot be shown", data=value)
 
 

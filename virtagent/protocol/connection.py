@@ -117,7 +117,7 @@ class Connection(Endpoint):
         self._lost_after = lost_after
         self._make_stream = make_stream
         self._flush_wanted = flush_wanted
-        self._messages = MessageReader(self._codec, self.calls)
+        self._messages = MessageReader(self._codec, self.calls, self._refuse_stream)
         self._reader = FrameReader(self.limits.frame)
         self._handshake: Handshake | None = None
         self._mine: Announcement | None = None
@@ -194,11 +194,13 @@ class Connection(Endpoint):
         """Work through what was received: all frames first, so that a cancel behind its request wins (rule C7)."""
         events: list[Any] = []
         self._may_speak = True
-        try:
-            self._receive_frames(now, events)
-        except Violation as violation:
-            self.violations += 1
-            self._end_session(SessionLost(f"the peer broke the protocol: {violation}"), now, events)
+        while True:
+            try:
+                self._receive_frames(now, events)
+                break
+            except Violation as violation:
+                self.violations += 1
+                self._end_session(SessionLost(f"the peer broke the protocol: {violation}"), now, events)
         if self._reader.noise != self._noise_seen:
             self._receive_noise(now)
         if self.calls.next_deadline < self.next_timer_at:
@@ -219,7 +221,8 @@ class Connection(Endpoint):
                 self._messages.receive(payload, now, events)
             else:
                 session.receive(kind, stream, payload, self._messages, now, events)
-                session.check_flood()
+        if self._session is not None:
+            self._session.check_flood()
         if self.calls.is_flooded:
             raise Violation("it sends requests and reads no answers")
 
@@ -491,10 +494,13 @@ class Connection(Endpoint):
             raise ValueError("a stream outside a session")
         streams = self._session.streams
         if streams.is_full:
-            streams.refused += 1
             self._messages.refusal = (8, f"more than {self.limits.streams} open streams")
             raise ValueError("too many streams")
         return self._messages.opened(streams.accept(data))
+
+    def _refuse_stream(self, data: bytes) -> None:
+        if self._session is not None:
+            self._session.streams.refuse(data)
 
     def statistics(self) -> dict[str, int]:
         """Counters of what was wrong, and sizes of what is open."""

@@ -113,7 +113,7 @@ class Endpoint(ABC):
             UsageError: it cannot be sent.
             SessionLost: there is no session.
         """
-        if not self.up or not 0 < len(method) <= MAX_METHOD_NAME:
+        if not self.up or not 0 < len(method) <= MAX_METHOD_NAME // 4:  # longer ones are measured in bytes
             self._check_can_send(method)
         streams = self._opening = []
         try:
@@ -158,8 +158,6 @@ class Endpoint(ABC):
     def cancel(self, call: Call) -> None:
         """Cancel a call (rules C7, C8)."""
         self.calls.cancel(call)
-        if call.streams and not call.has_left:
-            self._discard(call.streams)
 
     def _check_can_send(self, method: str) -> None:
         check_outgoing_method(method)

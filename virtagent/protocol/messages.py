@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
 
-from virtagent.errors import ResourceExhausted
-from virtagent.protocol.codec import Codec, MessageHead, is_well_formed, message_head
+from virtagent.errors import ResourceExhausted, StreamReset
+from virtagent.protocol.codec import Codec, MessageHead, is_well_formed, message_head, peer_error
 from virtagent.protocol.reassembly import TooLong
 from virtagent.protocol.rpc import CallTable, reset_all
 from virtagent.protocol.streams import Stream
@@ -29,11 +30,13 @@ class MessageReader:
     Args:
         codec: decodes; its stream hook calls :meth:`opened`.
         calls: takes the messages.
+        refuse_stream: takes the data of each reference in a message that opens too many streams (rule T9).
     """
 
-    __slots__ = ("_accepted", "_calls", "_references", "_unpack", "refusal")
+    __slots__ = ("_accepted", "_calls", "_references", "_refuse_stream", "_unpack", "refusal")
 
-    def __init__(self, codec: Codec, calls: CallTable) -> None:
+    def __init__(self, codec: Codec, calls: CallTable, refuse_stream: Callable[[bytes], None]) -> None:
+        self._refuse_stream = refuse_stream
         self._unpack = codec.unpack
         self._calls = calls
         self._accepted: list[Stream] = []
@@ -79,8 +82,9 @@ class MessageReader:
             raise Violation("a batch is an array")
         accepted, self._accepted = self._accepted, []
         references, self._references = self._references, []
+        owners = {id(reference): stream for stream, reference in zip(accepted, references, strict=True)}
         for message in messages:
-            streams = streams_in(message, accepted, references) if accepted else None
+            streams = streams_in(message, owners) if owners else None
             self._calls.receive(message, now, streams, events)
 
     def refuse(self, message: TooLong, events: list[Any]) -> None:
@@ -89,7 +93,10 @@ class MessageReader:
 
     def _split_batch(self, payload: bytes, now: float, events: list[Any]) -> None:
         """Take a batch message by message, so that one bad message costs that message only."""
-        self._drop_accepted()
+        for stream in self._accepted:  # without a word to the peer: they are accepted anew with their message
+            stream.receive_reset(StreamReset("its batch is being taken apart"))
+        self._accepted = []
+        self._references.clear()
         self.refusal = None
         unpacker = msgpack.Unpacker(max_buffer_size=len(payload) + 1)
         unpacker.feed(payload)
@@ -112,6 +119,8 @@ class MessageReader:
         if is_well_formed(payload) is None:
             raise Violation("a frame with something that is not msgpack")
         self._calls.malformed += 1
+        if refusal is not None:
+            Codec(decode_stream=self._refuse_stream).scan(payload)
         code, text = refusal or (19, NOT_ACCEPTABLE)
         self._answer(message_head(payload), code, text, events)
 
@@ -121,7 +130,7 @@ class MessageReader:
         if head[0] == 0:
             self._calls.refuse(head[1], code, text)
         elif head[0] == 1:
-            self._calls.fail(head[1], ResourceExhausted(text, code=code), events)
+            self._calls.fail(head[1], peer_error([code, text, None]), events)
 
     def _drop_accepted(self) -> None:
         reset_all(self._accepted)
@@ -129,16 +138,16 @@ class MessageReader:
         self._references.clear()
 
 
-def streams_in(message: Any, accepted: list[Stream], references: list[Any]) -> list[Stream] | None:
-    """The streams of a batch that belong to one of its messages."""
-    found = set()
+def streams_in(message: Any, owners: dict[int, Stream]) -> list[Stream] | None:
+    """The streams of a batch that belong to one of its messages; ``owners`` has the stream of each reference's id()."""
+    found = []
     waiting = [message]
     while waiting:
         value = waiting.pop()
         if isinstance(value, list):
-            waiting += value
+            waiting += reversed(value)
         elif isinstance(value, dict):
-            waiting += value.values()
-        else:
-            found.add(id(value))
-    return [stream for stream, reference in zip(accepted, references, strict=True) if id(reference) in found] or None
+            waiting += reversed(value.values())
+        elif id(value) in owners:
+            found.append(owners[id(value)])
+    return found or None

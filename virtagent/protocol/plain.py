@@ -34,8 +34,8 @@ class PlainConnection(Endpoint):
         self.up = True
         self.calls.with_metadata = False
         self._buffer = memoryview(bytearray(RECEIVE_SIZE))
-        self._unpacker = self._codec.unpacker(self.limits.message)
-        self._waiting: list[Outgoing] = []
+        self._unpacker = self._codec.unpacker(self.limits.message + RECEIVE_SIZE)
+        self._waiting: dict[Outgoing, None] = {}
 
     def get_buffer(self) -> memoryview:
         return self._buffer
@@ -48,20 +48,23 @@ class PlainConnection(Endpoint):
         if not self.up:
             return events
         try:
-            self._unpacker.feed(data)
-            for message in self._unpacker:
-                if type(message) is list and message and message[0] in (0, 1, 2) and len(message) in (3, 4):
-                    self.calls.receive(message, now, None, events)
-                else:
-                    self._end(SessionLost("the peer sent something that is not msgpack-RPC"), events)
-                    return events
-        except (ValueError, msgpack.StackError) as error:
+            for start in range(0, len(data), RECEIVE_SIZE):
+                self._unpacker.feed(data[start : start + RECEIVE_SIZE])
+                for message in self._unpacker:
+                    self._receive_message(message, now, events)
+        except Exception as error:  # whatever the decoder says of it, the peer's bytes are at fault
             self._end(SessionLost(f"the peer sent something that is not msgpack-RPC: {error}"), events)
+            return events
         if self.calls.is_flooded:
             self._end(SessionLost("the peer sends requests and reads no answers"), events)
         if self.calls.next_deadline < self.next_timer_at:
             self.next_timer_at = self.calls.next_deadline
         return events
+
+    def _receive_message(self, message: Any, now: float, events: list[Any]) -> None:
+        if type(message) is not list or len(message) not in (3, 4) or message[0] not in (0, 1, 2):
+            raise ValueError("this is no message")
+        self.calls.receive(message, now, None, events)
 
     def _end(self, error: SessionLost, events: list[Any]) -> None:
         if self.up:
@@ -79,7 +82,7 @@ class PlainConnection(Endpoint):
         return not self._waiting
 
     def data_to_send(self, now: float) -> Buffers:
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, {}
         out: Buffers = []
         for message in waiting:
             data = message.take(now)
@@ -117,7 +120,8 @@ class PlainConnection(Endpoint):
         """There are none."""
 
     def _queue_message(self, priority: int, message: Outgoing) -> None:
-        self._waiting.append(message)
+        self._waiting[message] = None
 
     def _forget_message(self, priority: int, message: Outgoing) -> None:
         message.data = None
+        self._waiting.pop(message, None)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
 
-from virtagent.errors import DeadlineExceeded, SessionLost, UsageError, error_from_wire
-from virtagent.protocol.codec import Codec
+from virtagent.errors import DeadlineExceeded, PeerGone, SessionLost, StreamReset, UsageError
+from virtagent.protocol.codec import Codec, peer_error
 from virtagent.protocol.limits import MAX_METADATA, MAX_METHOD_NAME, Limits
 from virtagent.protocol.schedule import BULK, NORMAL, URGENT, Outgoing
 from virtagent.protocol.streams import Stream
@@ -25,7 +25,9 @@ DEFAULT_DEADLINE = 60.0
 
 NO_METADATA: Mapping[str, Any] = {}
 
-FOUR_ELEMENTS = b"\x94"
+METADATA = Codec()
+"""Metadata is plain data: it opens no streams."""
+
 FIVE_ELEMENTS = b"\x95"
 
 
@@ -88,7 +90,7 @@ class Call(Outgoing):
         if "deadline" in metadata:
             remaining = self.deadline - now
             metadata["deadline"] = None if remaining == math.inf else max(1, int(remaining * 1000))
-        return b"".join((FIVE_ELEMENTS, data[1:], self._codec.pack(metadata)))
+        return b"".join((FIVE_ELEMENTS, data[1:], METADATA.pack(metadata)))
 
     def left(self) -> None:
         self.has_left = True
@@ -98,7 +100,11 @@ class Call(Outgoing):
 
     def lost(self, error: SessionLost) -> None:
         """The session ended; say whether the request may have run (rule D5)."""
-        self.error = type(error)(f"{self.method}: {error}", may_have_run=self.has_left)
+        text = f"{self.method}: {error}"
+        if isinstance(error, PeerGone):
+            self.error = PeerGone(text, reason=error.reason, may_have_run=self.has_left)
+        else:
+            self.error = SessionLost(text, may_have_run=self.has_left)
 
 
 class Request(Outgoing):
@@ -265,6 +271,7 @@ class CallTable:
             UsageError: it cannot be encoded.
         """
         identifier = self._next
+        check_outgoing_metadata(metadata)
         data = self._encode(method, [REQUEST, identifier, method, params])
         self._next = identifier + 1
         call = Call(self._codec, identifier, method, data, now + self._deadline if deadline is None else deadline)
@@ -293,6 +300,7 @@ class CallTable:
         Raises:
             UsageError: it cannot be encoded.
         """
+        check_outgoing_metadata(metadata)
         message = [NOTIFICATION, method, params]
         if metadata and self.with_metadata:
             message.append(metadata)
@@ -305,6 +313,8 @@ class CallTable:
             return
         if not call.has_left:
             self._forget(call.priority, call)
+            for stream in call.streams or ():
+                stream.receive_reset(StreamReset("the message that opens this stream was not sent"))
         elif self.with_metadata:
             self._send(call.priority, Outgoing(self._codec.pack([CANCEL, call.identifier])))
 
@@ -382,7 +392,7 @@ class CallTable:
         if error is None:
             call.result = message[3]
         else:
-            call.error = error_from_wire(error)
+            call.error = peer_error(error)
             reset_all(streams)
             reset_all(call.streams)
         events.append(call)
@@ -486,6 +496,7 @@ class CallTable:
         call = self.calls.pop(identifier, None)
         if call is not None:
             call.error = error
+            reset_all(call.streams)
             events.append(call)
 
     # -- time and end --------------------------------------------------------------------------------------------
@@ -534,7 +545,7 @@ class CallTable:
 
 def check_method(method: Any, params: Any) -> str | None:
     """What is wrong with a method's name and arguments, or None (rule C1)."""
-    if type(method) is not str or not 0 < len(method) <= MAX_METHOD_NAME:
+    if type(method) is not str or not 0 < size_of(method) <= MAX_METHOD_NAME:
         return f"a method's name is text of 1 to {MAX_METHOD_NAME} bytes"
     if params is not None and type(params) is not list and type(params) is not dict:
         return f"{method}: arguments are an array or a map"
@@ -547,8 +558,26 @@ def check_outgoing_method(method: str) -> None:
     Raises:
         UsageError: it is empty or too long.
     """
-    if not 0 < len(method) <= MAX_METHOD_NAME:
-        raise UsageError(f"a method's name has 1 to {MAX_METHOD_NAME} characters, not {len(method)}")
+    if not 0 < size_of(method) <= MAX_METHOD_NAME:
+        raise UsageError(f"a method's name has 1 to {MAX_METHOD_NAME} bytes, not {size_of(method)}")
+
+
+def size_of(text: str) -> int:
+    """How many bytes a text has on the wire."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def check_outgoing_metadata(metadata: dict[str, Any] | None) -> None:
+    """Refuse metadata that cannot be sent; it is encoded only when the request leaves (rules C10, D2).
+
+    Raises:
+        UsageError: it has too many keys (one is kept for the deadline), or something that is not plain data.
+    """
+    if not metadata:
+        return
+    if len(metadata) + ("deadline" not in metadata) > MAX_METADATA:
+        raise UsageError(f"metadata has at most {MAX_METADATA} keys, the deadline among them")
+    METADATA.pack(metadata)
 
 
 def reset_all(streams: list[Stream] | None) -> None:

@@ -253,8 +253,8 @@ class Scheduler:
                 ring.append(source)
             else:
                 self._sources -= 1
-                if not contended:
-                    continue
+                if not self._sources:
+                    break
             size = sum(map(len, out[before:]))
             total += size
             if contended:

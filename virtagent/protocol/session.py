@@ -157,6 +157,8 @@ class Session:
 
     def emit(self, now: float, out: Buffers) -> None:
         """Append what goes next: about 64 KiB, or 50 ms of line time (rule P7)."""
+        if self._line_rate is not None and now < self._line_free - LINE_BACKLOG:
+            return  # what waits is chosen late: one pong (rule K4), the newest credits
         if self._pong is not None:
             self.scheduler.control(PONG, 0, self._pong)
             self._pong = None
@@ -164,7 +166,7 @@ class Session:
             self.streams.emit_credits()
         if self._line_rate is None:
             self.scheduler.emit(self.writer, FAST_BACKLOG, now, out)
-        elif now >= self._line_free - LINE_BACKLOG:
+        else:
             self.scheduler.emit(self.writer, 1, now, out)
             self._line_free = max(now, self._line_free) + sum(map(len, out)) / self._line_rate
         if out:
@@ -172,7 +174,7 @@ class Session:
 
     def next_timer(self) -> float:
         """When :meth:`emit` or :meth:`keep_alive` should be called next; ``math.inf``: never."""
-        line = self._line_free - LINE_BACKLOG if self._line_rate is not None and self.scheduler.has_data else math.inf
+        line = self._line_free - LINE_BACKLOG if self._line_rate is not None and self.has_data else math.inf
         return min(self.keepalive.next_timer(), line)
 
     # -- life ----------------------------------------------------------------------------------------------------
@@ -190,7 +192,8 @@ class Session:
         """Send the sign of life that is due (rule K1); whether one was due."""
         if not self.keepalive.wants_to_send(now):
             return False
-        self.scheduler.control(ALIVE, 0, b"")
+        if not self.scheduler.waiting_control:  # on a channel that takes nothing, one is enough
+            self.scheduler.control(ALIVE, 0, b"")
         self.keepalive.last_sent = now
         return True
 

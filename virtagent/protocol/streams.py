@@ -9,8 +9,8 @@ from typing import Any
 
 import msgpack
 
-from virtagent.errors import SessionLost, StreamReset, VirtagentError, error_from_wire
-from virtagent.protocol.codec import EXT_STREAM, Codec
+from virtagent.errors import SessionLost, StreamReset, VirtagentError
+from virtagent.protocol.codec import EXT_STREAM, Codec, peer_error
 from virtagent.protocol.frames import CREDIT, DATA, FLAG_END, FLAG_ERROR, RESET, FrameWriter
 from virtagent.protocol.limits import Limits
 from virtagent.protocol.schedule import BULK, NORMAL, Buffers, Scheduler
@@ -121,7 +121,9 @@ class Stream:
             self._table.flush_wanted()
 
     def _sendable(self) -> bool:
-        return (self.queued > 0 and self._sent < self._send_limit) or (self._end is not None and self.queued == 0)
+        return self.sends and (
+            (self.queued > 0 and self._sent < self._send_limit) or (self._end is not None and self.queued == 0)
+        )
 
     def emit(self, writer: FrameWriter, limit: int, now: float, out: Buffers) -> bool:
         """One DATA frame of what credit and frame limit allow (rule T4)."""
@@ -323,6 +325,14 @@ class StreamTable:
         self._streams[identifier] = stream
         return stream
 
+    def refuse(self, data: bytes) -> None:
+        """Reset a stream whose reference came in a message that is refused (rule T9)."""
+        self.refused += 1
+        identifier = REFERENCE.unpack(data)[0] if len(data) == REFERENCE.size else 0
+        if identifier and identifier & 1 != self._parity and identifier not in self._streams:
+            error = [8, f"more than {self.limits.streams} open streams", None]
+            self.scheduler.control(RESET, identifier, self.codec.pack(error))
+
     def discard(self, stream: Stream) -> None:
         """Forget a stream whose opening message never left."""
         if not stream.closed:
@@ -346,10 +356,10 @@ class StreamTable:
     def decode_error(self, payload: memoryview) -> VirtagentError:
         """The error that ends a stream; whatever the peer sent gives one."""
         try:
-            error = error_from_wire(self.codec.unpack(payload))
-        except ValueError:
+            value = self.codec.unpack(payload)
+        except Exception:  # whatever the decoder says of it
             return StreamReset("the peer ended the stream")
-        return error
+        return peer_error(value)
 
     def end_all(self, error: SessionLost) -> None:
         """The session is over (rule G5)."""

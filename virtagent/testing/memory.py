@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -104,7 +104,8 @@ class MemoryTransport(asyncio.Transport):
         return f"<{type(self).__name__} {state}, {self._out_size} bytes queued>"
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        return self._protocol
+        protocol: asyncio.BaseProtocol = self._protocol
+        return protocol
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self._protocol: Any = protocol
@@ -408,7 +409,7 @@ async def peer_pair(
     pair = pair or memory_pair()
     default = options or PeerOptions()
     peers: list[Peer] = []
-    opening = []
+    opening: list[Awaitable[Any]] = []
     for handlers, each, open_channel, name in (
         (handlers_a, options_a, pair.open_a, "memory:a"),
         (handlers_b, options_b, pair.open_b, "memory:b"),

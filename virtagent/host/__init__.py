@@ -1,0 +1,1 @@
+"""What host tooling embeds: ``connect()`` with typed stubs, and finding guests by name."""

@@ -1,0 +1,70 @@
+"""A guest as host tooling holds it: a peer with typed stubs."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, cast
+
+from virtagent.api.agent import Agent
+from virtagent.api.files import Files
+from virtagent.api.log import Log
+from virtagent.api.system import System
+from virtagent.peer.caller import Caller
+from virtagent.peer.connecting import ConnectingPeer
+from virtagent.peer.peer import CallerWithOptions, make_options
+from virtagent.service.introspection import Introspection
+from virtagent.service.stub import stub
+
+__all__ = ["Guest", "GuestWithOptions"]
+
+
+class _Stubs:
+    """The guest's services as attributes; to a type checker they are the interfaces of ``virtagent.api``."""
+
+    @cached_property
+    def agent(self) -> Agent:
+        """The agent itself."""
+        return stub(Agent, cast(Caller, self))
+
+    @cached_property
+    def system(self) -> System:
+        """The guest as a system."""
+        return stub(System, cast(Caller, self))
+
+    @cached_property
+    def files(self) -> Files:
+        """Files of the guest."""
+        return stub(Files, cast(Caller, self))
+
+    @cached_property
+    def log(self) -> Log:
+        """Logs of the guest."""
+        return stub(Log, cast(Caller, self))
+
+    @cached_property
+    def rpc(self) -> Introspection:
+        """What the guest answers to."""
+        return stub(Introspection, cast(Caller, self))
+
+
+class Guest(_Stubs, ConnectingPeer):
+    """A guest. :func:`virtagent.connect` gives it.
+
+    ``guest.call(...)``, ``guest.stream(...)``, ``guest.notify(...)`` reach any method; ``guest.system.info()`` and the
+    like are typed.
+    """
+
+    def with_options(self, **options: Any) -> GuestWithOptions:
+        """The same guest, typed stubs included, with other options for the calls made through it.
+
+        Args:
+            options: see :class:`~virtagent.peer.options.CallOptions` (``deadline`` in seconds, ``priority``, ...).
+
+        Raises:
+            UsageError: an option that does not exist, or a value that cannot be.
+        """
+        return GuestWithOptions(self, make_options(options))
+
+
+class GuestWithOptions(_Stubs, CallerWithOptions):
+    """A guest with other options for the calls made through it."""

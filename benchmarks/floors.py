@@ -20,6 +20,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
+from benchmarks import start
 from benchmarks.limits import BareClient, Prototype
 from virtagent.peer.connecting import Connecting, ConnectingPeer
 from virtagent.peer.options import PeerOptions
@@ -154,13 +155,44 @@ def report(out: dict[str, list[float]], loop: str) -> None:
     """Print the table: each row beside its limit, with the floor of the issue it comes from."""
     m = {name: median(values) for name, values in out.items()}
     rows = [
-        ("64 B echo p50, one CPU", f"{m['ours p50']:.1f} us", f"bare echo {m['bare p50']:.1f} us", m["ours p50"] / m["bare p50"], "<= 2"),
-        ("p99 / p50 of it", f"{m['ours p99'] / m['ours p50']:.2f}", f"bare {m['bare p99'] / m['bare p50']:.2f}",
-         m["ours p99"] / m["ours p50"] / (m["bare p99"] / m["bare p50"]), "-"),
-        ("64 in flight, inline", f"{m['ours 64']:,.0f}/s", f"prototype {m['prototype 64']:,.0f}/s", m["ours 64"] / m["prototype 64"], ">= 0.4"),
+        (
+            "64 B echo p50, one CPU",
+            f"{m['ours p50']:.1f} us",
+            f"bare echo {m['bare p50']:.1f} us",
+            m["ours p50"] / m["bare p50"],
+            "<= 2",
+        ),
+        (
+            "p99 / p50 of it",
+            f"{m['ours p99'] / m['ours p50']:.2f}",
+            f"bare {m['bare p99'] / m['bare p50']:.2f}",
+            m["ours p99"] / m["ours p50"] / (m["bare p99"] / m["bare p50"]),
+            "-",
+        ),
+        (
+            "64 in flight, inline",
+            f"{m['ours 64']:,.0f}/s",
+            f"prototype {m['prototype 64']:,.0f}/s",
+            m["ours 64"] / m["prototype 64"],
+            ">= 0.4",
+        ),
         ("64 in flight, coroutine", f"{m['ours task 64']:,.0f}/s", "our inline", m["ours task 64"] / m["ours 64"], "-"),
         ("server CPU per call", f"{m['ours cpu']:.1f} us", "", 0.0, "-"),
-        ("1 GiB stream", f"{m['stream'] / 1e6:,.0f} MB/s", f"raw copy {m['raw'] / 1e6:,.0f} MB/s", m["stream"] / m["raw"], ">= 0.25"),
+        (
+            "1 GiB stream",
+            f"{m['stream'] / 1e6:,.0f} MB/s",
+            f"raw copy {m['raw'] / 1e6:,.0f} MB/s",
+            m["stream"] / m["raw"],
+            ">= 0.25",
+        ),
+        (
+            "daemon's first answer",
+            f"{m['daemon start'] * 1e3:.0f} ms",
+            f"bare process {m['bare start'] * 1e3:.0f} ms",
+            m["daemon start"] / m["bare start"],
+            "<= 2",
+        ),
+        ("daemon's idle RSS", f"{m['daemon rss']:.1f} MiB", "28 MiB", m["daemon rss"] / 28, "<= 1"),
         ("ping during it, p99", f"{m['ping p99']:.2f} ms", "2 ms", m["ping p99"] / 2, "<= 1"),
     ]
     print(f"\nevent loop: {loop}; medians of {len(out['ours p50'])} interleaved rounds")
@@ -181,6 +213,10 @@ def main() -> None:
         free = {kind: stack.enter_context(server(kind, directory, None)) for kind in ("sink", "ours")}
         for _ in range(arguments.rounds):
             asyncio.run(one_round(paths, free, arguments.count, out))
+            for kind, measure in (("bare", start.bare), ("daemon", start.daemon)):
+                seconds, rss = measure(directory)
+                out.setdefault(f"{kind} start", []).append(seconds)
+                out.setdefault(f"{kind} rss", []).append(rss)
     report(out, "asyncio")
     print(f"this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB at most")
 

@@ -1,6 +1,6 @@
 """Fixtures for tests in real guests. They run with --run-vm or VIRTAGENT_VM=1 and are skipped otherwise.
 
-VIRTAGENT_VM_REQUIRE=1 (make test-vm) makes a missing tool a failure; without it what is missing skips.
+REQUIRE_VM=1 makes a missing tool a failure; without it what is missing skips.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 from tests.vm.harness import HarnessError, Image, Machine, Snapshots, build_image, build_wheel
+from tests.vm.talk import AGENT, AGENT_FILES, PORT
 
+GUEST_EXTRAS = ("cli",)
 MachineFactory = Callable[..., Awaitable[Machine]]
 Stopwatch = Callable[[str], Any]
 TEST_TIMEOUT = 300
@@ -60,7 +62,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def image(wheel: Path) -> Image:
     """The guest image with the wheel installed."""
     with _missing_skips():
-        return build_image(wheel)
+        return build_image(wheel, extras=GUEST_EXTRAS)
 
 
 @pytest.fixture(scope="session")
@@ -99,6 +101,18 @@ async def machine(machine_factory: MachineFactory) -> Machine:
     return await machine_factory(ports=("org.virtagent.0",))
 
 
+@pytest.fixture(scope="session")
+def agent_image(image: Image) -> Image:
+    """The guest image with the agent's drop-in service for tests."""
+    return image.plus(AGENT_FILES)
+
+
+@pytest.fixture
+async def guest(machine_factory: MachineFactory, agent_image: Image) -> Machine:
+    """A restored guest whose agent waits for its first host on both channels."""
+    return await machine_factory(image=agent_image, ports=(PORT,), agent=AGENT)
+
+
 @pytest.fixture
 def stopwatch(request: pytest.FixtureRequest) -> Stopwatch:
     """`with stopwatch("what"):` puts a time into the run's summary."""
@@ -117,6 +131,6 @@ def _missing_skips() -> Iterator[None]:
     try:
         yield
     except HarnessError as error:
-        if os.environ.get("VIRTAGENT_VM_REQUIRE") == "1":
+        if os.environ.get("REQUIRE_VM") == "1":
             raise
         pytest.skip(str(error))

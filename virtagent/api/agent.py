@@ -49,12 +49,15 @@ class Up(msgspec.Struct, frozen=True, kw_only=True):
         boot_id: tells one boot of the machine from another.
         time: the guest's clock.
         agent_uptime: seconds since its process started; a session that was only re-established has a large one.
+        reason: why: "boot" (its first start in this boot), "restart" (a later one), "session" (another session of an
+            agent that has run all the time).
     """
 
     version: str
     boot_id: str = ""
     time: datetime | None = None
     agent_uptime: float | None = None
+    reason: str = ""
 
 
 class Down(msgspec.Struct, frozen=True, kw_only=True):

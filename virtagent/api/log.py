@@ -33,6 +33,7 @@ class KernelRecord(msgspec.Struct, frozen=True, kw_only=True):
         message: without its level and time.
         fields: the continuation fields, such as ``SUBSYSTEM`` and ``DEVICE``.
         continued: the record is a fragment of a line.
+        lost: how many records right before this one were overwritten before they could be read.
     """
 
     sequence: int
@@ -43,6 +44,7 @@ class KernelRecord(msgspec.Struct, frozen=True, kw_only=True):
     facility: int = 0
     fields: dict[str, str] = {}
     continued: bool = False
+    lost: int = 0
 
 
 class Log(Service, name="log", interface=True):

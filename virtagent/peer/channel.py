@@ -16,6 +16,9 @@ HIGH_WATER = 64 * 1024
 
 LOW_WATER = 16 * 1024
 
+CLOSE_TIMEOUT = 2.0
+"""Seconds in which a closing transport may write what it holds: the other side may not be reading."""
+
 JOIN_BELOW = 16 * 1024
 """Buffers smaller than this are joined for one write; larger ones are written as they are (speed: no copy)."""
 
@@ -131,6 +134,15 @@ class Channel(asyncio.BufferedProtocol):
         """Close the transport; what it holds is still written."""
         if self.transport is not None:
             self.transport.close()
+
+    async def wait_closed(self) -> None:
+        """Wait for the end of a channel that was closed; one that cannot write its rest is aborted after a while."""
+        if self.closed is None or self.closed.done():
+            return
+        await asyncio.wait([self.closed], timeout=CLOSE_TIMEOUT)
+        if not self.closed.done():
+            self.abort()
+            await asyncio.wait([self.closed], timeout=CLOSE_TIMEOUT)
 
     def abort(self) -> None:
         """Close the transport at once."""

@@ -12,6 +12,7 @@ import virtagent_transports
 from virtagent.errors import ChannelError, NobodyAnswers
 from virtagent.peer.channel import Channel
 from virtagent.peer.handler import Handler, Router
+from virtagent.peer.lock import ChannelLock
 from virtagent.peer.options import PeerOptions
 from virtagent.peer.peer import Peer
 from virtagent.peer.state import PeerState
@@ -55,6 +56,7 @@ class ConnectingPeer(Peer):
         super().__init__(Router.of(handlers), options, name=url, returns=True, plain=plain)
         self._open_channel = open_channel or self._open_url
         self._supervisor: asyncio.Task[None] | None = None
+        self._lock = socket_lock(url) if open_channel is None else None
 
     async def _open_url(self, protocol_factory: Callable[[Any], asyncio.BaseProtocol]) -> Any:
         return await virtagent_transports.connect(self.name, protocol_factory)
@@ -63,9 +65,19 @@ class ConnectingPeer(Peer):
         """Open the channel.
 
         Raises:
-            ChannelError: it cannot be opened.
+            ChannelError: it cannot be opened, or (ChannelBusy) another program holds the socket of a guest's device.
         """
+        if self._lock is not None:
+            self._lock.check()
         await self._open_channel(lambda facts: Channel(facts, lambda _: self))
+
+    def _set_up(self, detail: str) -> None:
+        super()._set_up(detail)
+        if self._lock is not None and self.info is not None and self.info.exclusive:
+            try:
+                self._lock.acquire()
+            except ChannelError as error:
+                log.warning("%s; other programs will not be told that this one holds the channel", error)
 
     def keep_open(self) -> None:
         """From now on open the channel again whenever it is lost."""
@@ -92,10 +104,20 @@ class ConnectingPeer(Peer):
         try:
             await super().aclose(reason, message)
         finally:
+            if self._lock is not None:
+                self._lock.release()
             if self._supervisor is not None:
                 self._supervisor.cancel()
                 await asyncio.wait([self._supervisor])
                 self._supervisor = None
+
+
+def socket_lock(url: str) -> ChannelLock | None:
+    """The lock beside a URL's socket; None where it is no socket with a path."""
+    parsed = virtagent_transports.ChannelUrl.parse(url)
+    if parsed.scheme != "unix" or parsed.target.startswith("@"):
+        return None
+    return ChannelLock(parsed.target)
 
 
 class Connecting(Generic[PeerType]):

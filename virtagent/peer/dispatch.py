@@ -10,7 +10,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from virtagent.errors import CallError, UsageError, error_to_wire
@@ -42,9 +42,10 @@ ENDED_ERRORS = {
 class Running:
     """A handler that runs as a task or in a thread, for one request or notification."""
 
-    __slots__ = ("ended", "future")
+    __slots__ = ("ended", "entered", "future")
 
     def __init__(self) -> None:
+        self.entered = False
         self.future: asyncio.Future[Any] | None = None
         self.ended: RequestEnded | None = None
 
@@ -62,7 +63,6 @@ class Dispatcher:
 
     Attributes:
         dropped_notifications: what overflowed (rule C9).
-        stuck_threads: cancelled handlers whose threads have not ended.
     """
 
     def __init__(
@@ -88,7 +88,12 @@ class Dispatcher:
         self._backlog: deque[Any] = deque()
         self._notifying = 0
         self.dropped_notifications = 0
-        self.stuck_threads = 0
+        self._stuck: set[Future[Any]] = set()
+
+    @property
+    def stuck_threads(self) -> int:
+        """Cancelled handlers whose threads have not ended."""
+        return len(self._stuck)
 
     @property
     def running(self) -> int:
@@ -197,11 +202,19 @@ class Dispatcher:
         if not task.done():
             running.future = task
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(lambda task: self._task_done(task, context.method, request, running))
+
+    def _task_done(self, task: asyncio.Future[Any], method: str, request: Request | None, running: Running) -> None:
+        self._tasks.discard(task)
+        if not running.entered:
+            # Cancelled before its first step: nothing of _run() ran, neither its answer (rule C4) nor its clean-up.
+            self._answer_ended(method, request, running.ended)
+            self._finish(request)
 
     async def _run(
         self, handler: Handler, context: Context, params: Any, request: Request | None, running: Running
     ) -> None:
+        running.entered = True
         current_context.set(context)
         try:
             if handler.mode == "thread":
@@ -216,11 +229,14 @@ class Dispatcher:
             if request is not None:
                 self._answer(request, result)
         finally:
-            if request is None:
-                self._notifying -= 1
-            elif request.streams:
-                self._reset_untaken(request)
-            self._flush()
+            self._finish(request)
+
+    def _finish(self, request: Request | None) -> None:
+        if request is None:
+            self._notifying -= 1
+        elif request.streams:
+            self._reset_untaken(request)
+        self._flush()
 
     async def _run_in_thread(self, handler: Handler, context: Context, params: Any) -> Any:
         """Run a plain function; a thread cannot be cancelled, so its slot stays taken until it ends."""
@@ -231,13 +247,10 @@ class Dispatcher:
             return await asyncio.wrap_future(work)
         except asyncio.CancelledError:
             if not work.cancel() and not work.done():
-                self.stuck_threads += 1
+                self._stuck.add(work)
                 log.warning("%s was cancelled, but runs on in its thread until it returns", context.method)
-                work.add_done_callback(self._thread_ended)
+                work.add_done_callback(self._stuck.discard)
             raise
-
-    def _thread_ended(self, _: Any) -> None:
-        self.stuck_threads -= 1
 
     # -- answering -----------------------------------------------------------------------------------------------
 
@@ -284,10 +297,11 @@ class Dispatcher:
             running.future.cancel()
 
     async def wait_idle(self) -> None:
-        """Wait until no handler runs."""
-        while self._tasks or self._backlog:
-            if self._tasks:
-                await asyncio.wait(set(self._tasks), return_when=asyncio.FIRST_COMPLETED)
+        """Wait until no handler runs but the one that asks."""
+        own = asyncio.current_task()
+        while self._backlog or self._tasks - {own}:
+            if tasks := self._tasks - {own}:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             else:
                 await asyncio.sleep(0)
 

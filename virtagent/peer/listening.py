@@ -96,6 +96,8 @@ class Listening:
     def _forget(self, peer: Peer) -> None:
         """A client's channel is gone: end what it left running."""
         self.peers.discard(peer)
+        if peer.state is PeerState.CLOSED:
+            return
         task = asyncio.get_running_loop().create_task(peer.aclose(), name=f"close {peer.name}")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
@@ -139,6 +141,12 @@ class AcceptedPeer(Peer):
     def channel_down(self, channel: Channel, error: Exception | None) -> None:
         super().channel_down(channel, error)
         if self.state is not PeerState.CLOSED:
+            self._on_closed(self)
+
+    async def aclose(self, reason: str = "client", message: str = "") -> None:
+        try:
+            await super().aclose(reason, message)
+        finally:
             self._on_closed(self)
 
 

@@ -22,7 +22,7 @@ from virtagent.peer.caller import Caller
 from virtagent.peer.channel import Channel, ChannelUser
 from virtagent.peer.context import Context, current_context
 from virtagent.peer.dispatch import Dispatcher
-from virtagent.peer.fork import generation
+from virtagent.peer.fork import generation, in_child
 from virtagent.peer.handler import Router
 from virtagent.peer.identity import local_identity
 from virtagent.peer.options import CLASSES, CallOptions, PeerOptions
@@ -88,6 +88,7 @@ class Peer(Caller, ChannelUser):
         self._loop = asyncio.get_running_loop()
         self._clock = clock_of(self._loop)
         self._generation = generation()
+        in_child(self, Peer._forked)
         self._cell = StateCell()
         self._channel: Channel | None = None
         self._core: Endpoint = self._make_core()
@@ -103,6 +104,7 @@ class Peer(Caller, ChannelUser):
         self._new_pumps: list[tuple[StreamEnd, Any, str]] = []
         self._pumps: set[asyncio.Task[None]] = set()
         self._pong: asyncio.Future[float] | None = None
+        self._pinged = 0.0
         self._goodbye: asyncio.Future[bool] | None = None
         self._closing = False
         self._trace = Trace(options.trace, name) if options.trace is not None else None
@@ -178,7 +180,7 @@ class Peer(Caller, ChannelUser):
                     self._check_may_come()
                     await self._cell.changed()
         except TimeoutError:
-            raise NobodyAnswers(f"{self.name}: {self.detail}") from None
+            raise NobodyAnswers(self._explain()) from None
 
     async def ping(self, timeout: float | None = None) -> float:
         """Measure the round trip below all handlers; seconds.
@@ -197,6 +199,7 @@ class Peer(Caller, ChannelUser):
                     if not isinstance(self._core, Connection):
                         raise UsageError("plain msgpack-RPC has no pings (rule X3)")
                     self._pong = self._loop.create_future()
+                    self._pinged = time.perf_counter()  # finer than a loop's own clock: uvloop's has milliseconds
                     self._core.ping(self._clock())
                     self._flush()
                 return await asyncio.shield(self._pong)
@@ -247,9 +250,11 @@ class Peer(Caller, ChannelUser):
             deadline, priority, metadata = None, NORMAL, None
         else:
             deadline, priority, metadata = self._terms(context, options)
+        if self._closing and (context is None or context.peer is not self):
+            raise PeerClosed(f"{self.name}: is being closed here; {method} was not sent")
         while True:
             if not self._usable:
-                await self._wait_usable(method, deadline)
+                deadline = await self._wait_usable(method, deadline)
             core = self._core
             call = core.call(method, payload, self._clock(), deadline, priority, metadata)
             call.waiter = waiter = self._loop.create_future()
@@ -306,23 +311,25 @@ class Peer(Caller, ChannelUser):
             metadata["priority"] = priority
         return deadline, priority, metadata or None
 
-    async def _wait_usable(self, method: str, deadline: float | None) -> None:
-        """Wait for a session, inside the call's deadline (rule K5)."""
+    async def _wait_usable(self, method: str, deadline: float | None) -> float:
+        """Wait for a session, inside the call's deadline (rule K5), which is returned: waiting does not renew it."""
         self._check_fork()
-        limit = self._clock() + self.options.deadline if deadline is None else deadline
+        if deadline is None:
+            deadline = self._clock() + self.options.deadline
         try:
-            async with asyncio.timeout_at(None if limit == math.inf else limit):
+            async with asyncio.timeout_at(None if deadline == math.inf else deadline):
                 while not self._usable:
                     self._check_may_come()
                     await self._cell.changed()
         except TimeoutError:
             raise DeadlineExceeded(f"{method}: not sent: {self.detail}", may_have_run=False) from None
+        return deadline
 
     def _check_usable(self) -> None:
         if not self._usable:
             self._check_fork()
             self._check_may_come()
-            raise SessionLost(f"{self.name}: {self.detail}", may_have_run=False)
+            raise SessionLost(self._explain(), may_have_run=False)
 
     def _check_fork(self) -> None:
         if self._generation != generation():
@@ -330,16 +337,24 @@ class Peer(Caller, ChannelUser):
                 "this process was forked and shares the peer's channel with its parent: connect again in the child"
             )
 
+    def _forked(self) -> None:
+        """In a forked child: make the next use find out (:meth:`_check_fork`), at no cost for the uses here."""
+        self._usable = False
+
+    def _explain(self) -> str:
+        """The channel and what is known of its state, the channel's name once."""
+        return self.detail if self.detail.startswith(self.name) else f"{self.name}: {self.detail}"
+
     def _check_may_come(self) -> None:
         """Refuse to wait for what cannot come."""
         self._check_fork()
         if self.state is PeerState.CLOSED or self._closing:
-            raise PeerClosed(f"{self.name}: {self.detail}")
+            raise PeerClosed(self._explain())
         if not self._returns and self._channel is None:
             loss = self._last_loss
             if isinstance(loss, PeerGone):
                 raise PeerGone(str(loss), reason=loss.reason, may_have_run=False)
-            raise SessionLost(f"{self.name}: {self.detail}", may_have_run=False)
+            raise SessionLost(self._explain(), may_have_run=False)
 
     # -- answering -----------------------------------------------------------------------------------------------
 
@@ -497,7 +512,7 @@ class Peer(Caller, ChannelUser):
             self._cell.set(state, SILENT.format(self.name) if event.silent else "up again")
         elif isinstance(event, Pong):
             if self._pong is not None and not self._pong.done():
-                self._pong.set_result(event.seconds)
+                self._pong.set_result(time.perf_counter() - self._pinged)
             self._pong = None
         elif isinstance(event, GoodbyeDone):
             if self._goodbye is not None and not self._goodbye.done():
@@ -535,13 +550,15 @@ class Peer(Caller, ChannelUser):
             return
         channel, core = self._channel, self._core
         if channel is not None:
-            while not channel.paused and core.has_data:
+            while not channel.paused:
                 buffers = core.data_to_send(self._clock())
                 if not buffers:
                     break
                 if self._trace is not None:
                     self._trace.record(True, b"".join(buffers))
                 channel.write(buffers)
+                if not core.more:
+                    break
         if core.next_timer_at < self._timer_at:
             self._rearm()
 
@@ -586,7 +603,9 @@ class Peer(Caller, ChannelUser):
         Running calls of both directions have ``options.drain`` seconds; then they are cancelled. Cancelling this
         closes the channel at once, without a goodbye.
         """
-        if self.state is PeerState.CLOSED:
+        if self._closing:
+            while self.state is not PeerState.CLOSED:
+                await self._cell.changed()
             return
         self._closing = True
         try:
@@ -624,20 +643,24 @@ class Peer(Caller, ChannelUser):
         self._usable = False
         if channel is not None:
             channel.close()
-        for task in list(self._pumps):
-            task.cancel()
-        await self._dispatcher.aclose()
-        if self._pumps:
-            await asyncio.wait(set(self._pumps))
-        if self._channel is not None:
-            self._take_events(self._core.channel_lost(self._clock(), f"{self.name}: closed here"))
-            self._channel = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._trace is not None:
-            self._trace.close()
-        self._cell.set(PeerState.CLOSED, f"{self.name}: closed here")
+        try:
+            for task in list(self._pumps):
+                task.cancel()
+            await self._dispatcher.aclose()
+            if self._pumps:
+                await asyncio.wait(set(self._pumps))
+        finally:
+            if self._channel is not None:
+                self._take_events(self._core.channel_lost(self._clock(), f"{self.name}: closed here"))
+                self._channel = None
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            if self._trace is not None:
+                self._trace.close()
+            self._cell.set(PeerState.CLOSED, f"{self.name}: closed here")
+        if channel is not None:
+            await channel.wait_closed()
 
     async def __aenter__(self) -> Peer:
         return self

@@ -78,6 +78,11 @@ class StreamEnd(ProtocolStream):
     def reference(self) -> Stream:
         return Stream(self)
 
+    @property
+    def ending(self) -> bool:
+        """Whether this side has written its last."""
+        return self._end is not None
+
     def unpacker(self) -> msgpack.Unpacker:
         """A decoder for this stream's items."""
         return self._table.codec.unpacker(self.item_limit)
@@ -269,6 +274,7 @@ class Stream(AsyncIterator[Any]):
             CallError, StreamReset, SessionLost: the stream is over.
         """
         end = self._end
+        end.taken = True
         if end.closed and end.error is not None:
             raise end.error
         if not end.sends:
@@ -285,6 +291,7 @@ class Stream(AsyncIterator[Any]):
 
     def end(self, error: BaseException | None = None) -> None:
         """Half-close: nothing more is written; the peer reads all that was, then the end, or the error (rule T7)."""
+        self._end.taken = True
         self._end.end(None if error is None else error_to_wire(error))
 
     def reset(self, error: BaseException | None = None) -> None:
@@ -314,7 +321,7 @@ class Stream(AsyncIterator[Any]):
 
     def __del__(self) -> None:
         end = self._end
-        if not end.closed and end.receives:
+        if not end.closed and (end.receives or not end.ending):
             end.reset(NO_LONGER_WANTED)
             if end.taken:
                 warnings.warn(

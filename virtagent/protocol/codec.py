@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import msgpack
@@ -20,6 +20,9 @@ MessageHead = tuple[int, int | None]
 
 TEXT_ERRORS = "surrogateescape"
 
+UNSENDABLE = (TypeError, ValueError, OverflowError, RecursionError)
+"""What msgpack raises for values that it cannot encode."""
+
 
 class Codec:
     """Packs and unpacks with one packer that keeps its buffer.
@@ -27,9 +30,14 @@ class Codec:
     Args:
         encode_special: makes an ext value of an object that msgpack does not know (a stream), or raises TypeError.
         decode_stream: makes a stream of the data of a stream's reference, or raises ValueError.
+
+    Attributes:
+        packer: the packer itself, for who handles :data:`UNSENDABLE`.
+        unpack: decodes one value; raises ValueError for what is not one acceptable value (:func:`is_well_formed`
+            tells whether it is msgpack at all).
     """
 
-    __slots__ = ("_ext_hook", "_packer")
+    __slots__ = ("_ext_hook", "packer", "unpack")
 
     def __init__(
         self,
@@ -42,7 +50,10 @@ class Codec:
             return msgpack.ExtType(code, data)
 
         self._ext_hook = ext_hook
-        self._packer = msgpack.Packer(default=encode_special, datetime=True, unicode_errors=TEXT_ERRORS)
+        self.packer = msgpack.Packer(default=encode_special, datetime=True, unicode_errors=TEXT_ERRORS)
+        self.unpack: Callable[[bytes | bytearray | memoryview], Any] = partial(
+            msgpack.unpackb, timestamp=3, unicode_errors=TEXT_ERRORS, ext_hook=ext_hook
+        )
 
     def pack(self, value: Any) -> bytes:
         """Encode one value.
@@ -51,24 +62,18 @@ class Codec:
             UsageError: it has something that cannot be sent (rules V3, V5); the message tells what.
         """
         try:
-            return self._packer.pack(value)
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise UsageError(
-                f"this cannot be sent: {error}; send plain data (see docs/protocol.md, section V)"
-            ) from error
-
-    def unpack(self, data: bytes | bytearray | memoryview) -> Any:
-        """Decode one value.
-
-        Raises:
-            ValueError: this is not one acceptable value; :func:`is_well_formed` tells whether it is msgpack at all.
-        """
-        return msgpack.unpackb(data, timestamp=3, unicode_errors=TEXT_ERRORS, ext_hook=self._ext_hook)
+            return self.packer.pack(value)
+        except UNSENDABLE as error:
+            raise unsendable(error) from error
 
     def scan(self, data: bytes) -> None:
-        """Show the stream hook the references in a message that is not accepted, as far as it can be decoded."""
-        with suppress(Exception):
-            self.unpack(data)
+        """Show every stream's reference to ``decode_stream``; whatever else is wrong is passed over."""
+        try:
+            msgpack.unpackb(
+                data, strict_map_key=False, object_pairs_hook=list, unicode_errors=TEXT_ERRORS, ext_hook=self._ext_hook
+            )
+        except (ValueError, msgpack.StackError):
+            return
 
     def unpacker(self, limit: int) -> msgpack.Unpacker:
         """A streaming decoder for a stream's items or a plain channel; no item may be longer than ``limit`` bytes."""
@@ -81,6 +86,11 @@ def peer_error(value: Any) -> CallError:
         return error_from_wire(value)
     except Exception:  # a class of the application, or a value nested too deeply to be shown
         return UnknownError("an error that cannot be shown", data=value)
+
+
+def unsendable(error: Exception) -> UsageError:
+    """The error for the user of a value that cannot be encoded (rules V3, V5 to V7)."""
+    return UsageError(f"this cannot be sent: {error}; send plain data (see docs/protocol.md, section V)")
 
 
 def is_well_formed(data: bytes | memoryview, count: int | None = None) -> list[int] | None:

@@ -215,7 +215,10 @@ class Connection(Endpoint):
             if session is None or kind == GAP or kind & FROM_CANDIDATE or kind & 15 <= GOODBYE:
                 self._receive_other(kind, stream, payload, now, events)
                 continue
-            if session.keepalive.received(now):
+            keepalive = session.keepalive
+            keepalive.last_received = now
+            if keepalive.silent:
+                keepalive.silent = False
                 events.append(Liveness(silent=False))
             if kind == MESSAGE:
                 self._messages.receive(payload, now, events)
@@ -309,7 +312,7 @@ class Connection(Endpoint):
         self._heard = None
         self._reader.limit = agreement.frame
         self._reader.begin(session_seed(peer_tag, tag), check_payload=agreement.check, expected=expected)
-        self._session = Session(
+        self._session = session = Session(
             (tag, peer_tag),
             announcement,
             agreement,
@@ -319,6 +322,7 @@ class Connection(Endpoint):
             flush_wanted=self._flush_wanted,
             now=now,
         )
+        self.calls.send = session.scheduler.message
         self.calls.peer_deadline = announcement.deadline or math.inf
         self.calls.message_limit = announcement.message
         self.calls.draining = False
@@ -339,6 +343,7 @@ class Connection(Endpoint):
         if session is None:
             return
         self.up = False
+        self.calls.send = self._queue_message
         self.calls.end_all(error, events)
         session.end(error)
         if self._goodbye_at != math.inf:
@@ -398,9 +403,11 @@ class Connection(Endpoint):
         if handshake is not None and handshake.due and self._may_speak and not self._closed:
             self._emit_hello(handshake, now, out)
         session = self._session
-        if session is not None and session.has_data:
+        self.more = False
+        if session is not None and (session.scheduler.has_data or session.has_data):
             session.emit(now, out)
-            if session.agreement.line_rate is not None:
+            self.more = session.scheduler.has_data
+            if self.more and session.agreement.line_rate is not None:
                 self.next_timer_at = min(self.next_timer_at, session.next_timer())
         return out
 
@@ -482,8 +489,7 @@ class Connection(Endpoint):
                 self._session.streams.discard(stream)
 
     def _queue_message(self, priority: int, message: Outgoing) -> None:
-        if self._session is not None:
-            self._session.scheduler.message(priority, message)
+        """Outside a session nothing is sent; in one the scheduler takes messages itself."""
 
     def _forget_message(self, priority: int, message: Outgoing) -> None:
         if self._session is not None:

@@ -30,6 +30,7 @@ class Endpoint(ABC):
         agreement: what holds in the session, or None.
         calls: the open calls.
         limits: what this side accepts.
+        more: :meth:`data_to_send` has more to give at once.
         next_timer_at: when :meth:`handle_timer` wants to be called; it may be early, never late.
         encode_special: makes an ext value of an object in a message that is not plain data, or raises TypeError.
     """
@@ -39,6 +40,7 @@ class Endpoint(ABC):
         self.up = False
         self.peer: Announcement | None = None
         self.agreement: Agreement | None = None
+        self.more = False
         self.next_timer_at = math.inf
         self.encode_special: Callable[[Any], Any] | None = None
         self._opening: list[Stream] = []

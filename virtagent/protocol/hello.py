@@ -85,6 +85,7 @@ class Handshake:
         up: whether a session is established.
         tag: this side's tag, of the session if up.
         peer_tag: the peer's newest tag, 0 if none was seen.
+        due: a hello is to be sent; :meth:`to_send` gives it.
         echoes: hellos of our own that came back (rule H7).
         unanswered: hellos sent since the last sign of the peer, for rule H11's pad.
     """
@@ -93,12 +94,12 @@ class Handshake:
         "_answered",
         "_candidate",
         "_draw_tag",
-        "_due",
         "_instance",
         "_offering",
         "_own_tags",
         "_retry",
         "_retry_at",
+        "due",
         "echoes",
         "peer_tag",
         "tag",
@@ -117,7 +118,7 @@ class Handshake:
         self.peer_tag = 0
         self._candidate: Candidate | None = None
         self.unanswered = 0
-        self._due = False
+        self.due = False
         self._offering = False
         self._retry = FIRST_RETRY
         self._retry_at: float | None = None
@@ -144,7 +145,7 @@ class Handshake:
         self._answered.clear()
         self.unanswered = 0
         self._retry = FIRST_RETRY
-        self._due = quiet <= 0
+        self.due = quiet <= 0
         self._offering = False
         self._retry_at = now + quiet if quiet > 0 else None
 
@@ -200,19 +201,14 @@ class Handshake:
 
     def probe(self, now: float) -> None:
         """Noise or silence in a session: ask who is there (rate-limited)."""
-        if self.up and not self._due:  # a candidate that is due must not be lost to the noise before its cause
+        if self.up and not self.due:  # a candidate that is due must not be lost to the noise before its cause
             self._answer(self.peer_tag, now)
 
     # -- hellos out ----------------------------------------------------------------------------------------------
 
-    @property
-    def due(self) -> bool:
-        """Whether a hello is to be sent."""
-        return self._due
-
     def to_send(self, now: float) -> HelloHead:
         """The one hello that is due (rule H4); call it when the channel takes it."""
-        self._due = False
+        self.due = False
         if not (self.up and self._offering):
             self._note_answer(self.peer_tag, now)
         if not self.up:
@@ -237,10 +233,10 @@ class Handshake:
         if self._retry_at is not None and now >= self._retry_at:
             self._retry_at = None
             if not self.up:
-                self._due = True
+                self.due = True
             elif self._candidate is not None and self._candidate.retries > 0:
                 self._candidate.retries -= 1
-                self._due = self._offering = True
+                self.due = self._offering = True
 
     # -- helpers -------------------------------------------------------------------------------------------------
 
@@ -257,7 +253,7 @@ class Handshake:
         if last is not None and now - last < ANSWER_INTERVAL:
             return
         self._retry = FIRST_RETRY
-        self._due = True
+        self.due = True
         self._offering = self.up and sender != self.peer_tag
 
     def _note_answer(self, sender: int, now: float) -> None:
@@ -272,7 +268,7 @@ class Handshake:
         self._candidate = None
         self._retry = FIRST_RETRY
         self._retry_at = None
-        self._due = answer
+        self.due = answer
         self._offering = False
 
     def _take_candidate(self, candidate: Candidate, *, answer: bool) -> None:

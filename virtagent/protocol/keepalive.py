@@ -61,7 +61,7 @@ class Keepalive:
 
     def wants_to_send(self, now: float) -> bool:
         """Whether a sign of life is due (rule K1)."""
-        return bool(self._interval) and now - self.last_sent >= self._interval
+        return bool(self._interval) and now >= self.last_sent + self._interval
 
     def judge(self, now: float) -> bool:
         """Judge the peer; True if it has just turned silent (rule K2).
@@ -84,7 +84,7 @@ class Keepalive:
         if not self.silent or self._lost_after is None:
             return False
         patience = self._patience(self._lost_after)
-        late = now - self.last_received - patience
+        late = now - (self.last_received + patience)
         if late > self._peer_interval:
             self.last_received = now - patience + self._peer_interval
             return False

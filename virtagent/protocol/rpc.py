@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 from virtagent.errors import DeadlineExceeded, PeerGone, SessionLost, StreamReset, UsageError
-from virtagent.protocol.codec import Codec, peer_error
+from virtagent.protocol.codec import UNSENDABLE, Codec, peer_error, unsendable
 from virtagent.protocol.limits import MAX_METADATA, MAX_METHOD_NAME, Limits
 from virtagent.protocol.schedule import BULK, NORMAL, URGENT, Outgoing
 from virtagent.protocol.streams import Stream
@@ -227,7 +227,8 @@ class CallTable:
     ) -> None:
         self.limits = limits
         self._codec = codec
-        self._send = send
+        self._pack = codec.packer.pack
+        self.send = send
         self._forget = forget
         self._deadline = deadline
         self._next = 1
@@ -283,7 +284,7 @@ class CallTable:
         self.calls[identifier] = call
         if call.deadline < self.next_deadline:
             self.next_deadline = call.deadline
-        self._send(priority, call)
+        self.send(priority, call)
         return call
 
     def notify(
@@ -305,7 +306,7 @@ class CallTable:
         if metadata and self.with_metadata:
             message.append(metadata)
         data = self._encode(method, message)
-        self._send(priority, Notification(data, streams=streams or None))
+        self.send(priority, Notification(data, streams=streams or None))
 
     def cancel(self, call: Call) -> None:
         """End our interest in a call; the peer's handler is cancelled (rules C7, C8). A no-op if it has ended."""
@@ -316,10 +317,13 @@ class CallTable:
             for stream in call.streams or ():
                 stream.receive_reset(StreamReset("the message that opens this stream was not sent"))
         elif self.with_metadata:
-            self._send(call.priority, Outgoing(self._codec.pack([CANCEL, call.identifier])))
+            self.send(call.priority, Outgoing(self._codec.pack([CANCEL, call.identifier])))
 
     def _encode(self, method: str, message: list[Any]) -> bytes:
-        data = self._codec.pack(message)
+        try:
+            data = self._pack(message)
+        except UNSENDABLE as error:
+            raise unsendable(error) from error
         if len(data) > self.message_limit:
             raise UsageError(
                 f"{method}: this message has {len(data)} bytes, the peer accepts {self.message_limit}; use a stream"
@@ -344,7 +348,7 @@ class CallTable:
             self._nested -= 1
         request.respond(data, opens or None)
         self.unsent_answers += 1
-        self._send(request.priority, request)
+        self.send(request.priority, request)
         return True
 
     @property
@@ -399,10 +403,16 @@ class CallTable:
 
     def _receive_request(self, message: list[Any], now: float, streams: list[Stream] | None, events: list[Any]) -> None:
         identifier, method, params = message[1], message[2], message[3]
-        problem = self._check(identifier, method, params)
-        if problem is not None:
+        if (
+            type(identifier) is not int
+            or identifier < 0
+            or identifier in self.requests
+            or type(method) is not str
+            or not 0 < len(method) <= MAX_METHOD_NAME
+            or not (type(params) is dict or type(params) is list or params is None)
+        ):
             self.malformed += 1
-            self.refuse(identifier, 19, problem)
+            self.refuse(identifier, 19, self._problem(identifier, method, params))
             reset_all(streams)
             return
         request = Request(self, identifier, method, params, now + self.peer_deadline)
@@ -430,12 +440,13 @@ class CallTable:
             if stream.items:
                 stream.priority = request.priority
 
-    def _check(self, identifier: Any, method: Any, params: Any) -> str | None:
+    def _problem(self, identifier: Any, method: Any, params: Any) -> str:
+        """What is wrong with a request (rules C1, C2)."""
         if type(identifier) is not int or identifier < 0:
             return "a request's id is an integer of 0 to 2^64-1"
         if identifier in self.requests:
             return f"the id {identifier} is in use by an open request"
-        return check_method(method, params)
+        return check_method(method, params) or "not a request"
 
     def _read_metadata(self, request: Request, metadata: Any, now: float) -> None:
         if type(metadata) is not dict or len(metadata) > MAX_METADATA:

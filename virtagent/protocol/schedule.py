@@ -177,9 +177,12 @@ class Scheduler:
 
     Args:
         limit: largest payload of a frame.
+
+    Attributes:
+        has_data: something waits to be sent.
     """
 
-    __slots__ = ("_control", "_limit", "_next_transfer", "_owed", "_queues", "_rings", "_sources")
+    __slots__ = ("_control", "_limit", "_next_transfer", "_owed", "_queues", "_rings", "_sources", "has_data")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -188,12 +191,8 @@ class Scheduler:
         self._queues = [MessageQueue(self) for _ in range(4)]
         self._owed = [0.0] * 4
         self._sources = 0
+        self.has_data = False
         self._next_transfer = 1
-
-    @property
-    def has_data(self) -> bool:
-        """Whether anything waits to be sent."""
-        return self._sources > 0 or bool(self._control)
 
     @property
     def waiting_messages(self) -> int:
@@ -208,12 +207,13 @@ class Scheduler:
     def control(self, kind: int, stream: int, payload: bytes) -> None:
         """Queue a control frame."""
         self._control.append((kind, stream, payload))
+        self.has_data = True
 
     def message(self, priority: int, message: Outgoing) -> None:
         """Queue a message in its class."""
         queue = self._queues[priority]
         if not queue.in_ring:
-            queue.in_ring = True
+            queue.in_ring = self.has_data = True
             self._sources += 1
             self._rings[priority].append(queue)
         queue.append(message)
@@ -226,6 +226,7 @@ class Scheduler:
     def ready(self, priority: int, source: Source) -> None:
         """A stream has something to send; it must not be queued already."""
         self._sources += 1
+        self.has_data = True
         self._rings[priority].append(source)
 
     def start_transfer(self, queue: MessageQueue, message: Outgoing, data: bytes) -> None:
@@ -259,6 +260,7 @@ class Scheduler:
             total += size
             if contended:
                 self._account(priority, size)
+        self.has_data = self._sources > 0
 
     def _pick(self) -> int:
         """The class whose turn it is (rules P1, P2); something waits."""

@@ -153,7 +153,7 @@ class Session:
     @property
     def has_data(self) -> bool:
         """Whether :meth:`emit` may have something (a slow line may still want to wait)."""
-        return self.scheduler.has_data or self.streams.has_credits or self._pong is not None
+        return self.scheduler.has_data or bool(self.streams.credits) or self._pong is not None
 
     def emit(self, now: float, out: Buffers) -> None:
         """Append what goes next: about 64 KiB, or 50 ms of line time (rule P7)."""
@@ -162,7 +162,7 @@ class Session:
         if self._pong is not None:
             self.scheduler.control(PONG, 0, self._pong)
             self._pong = None
-        if self.streams.has_credits:
+        if self.streams.credits:
             self.streams.emit_credits()
         if self._line_rate is None:
             self.scheduler.emit(self.writer, FAST_BACKLOG, now, out)

@@ -243,6 +243,7 @@ class StreamTable:
         flush_wanted: called when something waits to be sent.
 
     Attributes:
+        credits: the CREDIT frames that are due: stream id to limit.
         overruns: how often the peer sent beyond its credit (rule T6).
         refused: streams of the peer that were refused (rule T9).
     """
@@ -270,7 +271,7 @@ class StreamTable:
         self._streams: dict[int, Stream] = {}
         self._mine = 0
         self._surplus = limits.surplus
-        self._credits: dict[int, int] = {}
+        self.credits: dict[int, int] = {}
         self.overruns = 0
         self.refused = 0
 
@@ -376,19 +377,14 @@ class StreamTable:
 
     def grant(self, identifier: int, limit: int) -> None:
         """Tell the peer the new limit with the next frames; only the newest counts."""
-        self._credits[identifier] = limit
+        self.credits[identifier] = limit
         self.flush_wanted()
 
     def emit_credits(self) -> None:
         """Queue the CREDIT frames that are due."""
-        for identifier, limit in self._credits.items():
+        for identifier, limit in self.credits.items():
             self.scheduler.control(CREDIT, identifier, OFFSET.pack(limit))
-        self._credits.clear()
-
-    @property
-    def has_credits(self) -> bool:
-        """Whether CREDIT frames are due."""
-        return bool(self._credits)
+        self.credits.clear()
 
     def remove(self, stream: Stream, window: int) -> None:
         """A stream is over; what it had of the surplus goes back."""
@@ -396,7 +392,7 @@ class StreamTable:
             return
         if stream.identifier & 1 == self._parity:
             self._mine -= 1
-        self._credits.pop(stream.identifier, None)
+        self.credits.pop(stream.identifier, None)
         self._surplus += window - self.limits.window
 
 

@@ -1,0 +1,193 @@
+"""``virtagentd``: the agent in the guest.
+
+Exit codes: 0 stopped by a signal, or the end of ``--stdio``; 1 something unforeseen, told in the log; 2 wrong usage;
+3 a channel that cannot be served.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import os
+import sys
+import threading
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, NoReturn
+
+from virtagent import __version__
+from virtagent.errors import ChannelError, UrlError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
+
+__all__ = ["main"]
+
+DEFAULT_CHANNEL = "virtio:org.virtagent.0"
+
+EXIT_OK, EXIT_UNFORESEEN, EXIT_USAGE, EXIT_NO_CHANNEL = 0, 1, 2, 3
+
+LEVELS = ("debug", "info", "warning", "error")
+PRIORITIES = {logging.DEBUG: "<7>", logging.INFO: "<6>", logging.WARNING: "<4>", logging.ERROR: "<3>"}
+"""What journald reads at the start of a line (sd-daemon(3))."""
+
+SHORTEST_HEARTBEAT = 0.1
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors are one line with the remedy."""
+
+    def error(self, message: str) -> NoReturn:
+        fail(EXIT_USAGE, f"{message}; virtagentd --help lists the options")
+
+
+def fail(code: int, message: str) -> NoReturn:
+    """One line on standard error, and the end."""
+    sys.stderr.write(f"virtagentd: {message}\n")
+    raise SystemExit(code)
+
+
+def seconds(text: str) -> float:
+    """An interval of heartbeats."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not (value == 0 or SHORTEST_HEARTBEAT <= value < math.inf):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no interval; give seconds from {SHORTEST_HEARTBEAT}, or 0 for none"
+        )
+    return value
+
+
+def make_parser() -> Parser:
+    """The options."""
+    parser = Parser(
+        prog="virtagentd",
+        description="The agent of a virtual machine: serves its host on one or more channels.",
+        epilog="Exit codes: 0 stopped by a signal, 1 unforeseen (see the log), 2 wrong usage, 3 no channel to serve.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(
+        "--channel",
+        action="append",
+        default=[],
+        metavar="URL",
+        help=f"serve this channel; may be repeated. A device that is missing is waited for. [{DEFAULT_CHANNEL}]",
+    )
+    add("--stdio", action="store_true", help="serve standard input and output, as --channel stdio: does")
+    add("--name", default="", help="who this guest says it is [its host name]")
+    add("--heartbeat", type=seconds, default=10.0, metavar="SECONDS", help="between heartbeats; 0: none [10]")
+    add("--services", metavar="DIR", help="load the services (*.py) in this folder, too")
+    add("--log-level", choices=LEVELS, default="info", help="[info]")
+    add(
+        "--loop",
+        choices=("auto", "asyncio", "uvloop"),
+        default="auto",
+        help="the event loop [auto: uvloop if installed]",
+    )
+    add("--version", action="version", version=f"virtagentd {__version__}")
+    return parser
+
+
+def channels_of(options: argparse.Namespace) -> list[str]:
+    """The URLs as they were given.
+
+    Raises:
+        UrlError: one is given twice.
+    """
+    urls: list[str] = [*options.channel, *(["stdio:"] if options.stdio else [])] or [DEFAULT_CHANNEL]
+    for url in urls:
+        if urls.count(url) > 1:
+            raise UrlError(f"the channel {url} is given twice; drop one")
+    return urls
+
+
+class Formatter(logging.Formatter):
+    """One line for each record; for the journal with its priority, for people with the time."""
+
+    def __init__(self, *, journal: bool) -> None:
+        super().__init__("%(message)s" if journal else "%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
+        self._journal = journal
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        if not self._journal:
+            return text
+        prefix = PRIORITIES.get(record.levelno, "<3>")
+        return "\n".join(prefix + line for line in text.splitlines())
+
+
+def set_up_logging(level: str) -> None:
+    """Log to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Formatter(journal="JOURNAL_STREAM" in os.environ))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+
+
+def choose_loop(choice: str) -> str:
+    """``asyncio`` or ``uvloop``."""
+    from importlib.util import find_spec  # noqa: PLC0415 - not needed for --help
+
+    if choice == "auto":
+        return "uvloop" if find_spec("uvloop") else "asyncio"
+    if choice == "uvloop" and not find_spec("uvloop"):
+        raise UsageError("uvloop is not installed; pip install virtagent[uvloop], or leave --loop out")
+    return choice
+
+
+def imports(loop: str, options: argparse.Namespace, urls: list[str]) -> AbstractContextManager[None]:
+    """Around the first import of asyncio: without OpenSSL where nothing can need that."""
+    from virtagent.cli.lean import without_openssl  # noqa: PLC0415 - after --help and --version
+    from virtagent.guest.packages import packages_with_services  # noqa: PLC0415
+
+    foreign = options.services is not None or any(packages_with_services())
+    lean = loop == "asyncio" and not foreign and not any(url.startswith("tls:") for url in urls)
+    return without_openssl() if lean else nullcontext()
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Run the daemon to its end."""
+    loop, urls = choose_loop(options.loop), channels_of(options)
+    with imports(loop, options, urls):
+        import asyncio  # noqa: PLC0415
+
+        from virtagent.guest.daemon import Daemon, DaemonOptions  # noqa: PLC0415
+        from virtagent_transports import ChannelUrl  # noqa: PLC0415
+
+        urls = [str(ChannelUrl.parse(url)) for url in urls]
+    factory = None
+    if loop == "uvloop":
+        import uvloop  # noqa: PLC0415
+
+        factory = uvloop.new_event_loop
+    told = DaemonOptions(channels=urls, name=options.name, heartbeat=options.heartbeat, services=options.services)
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(Daemon(told).run())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The program."""
+    options = make_parser().parse_args(arguments)
+    set_up_logging(options.log_level)
+    code = EXIT_OK
+    try:
+        serve(options)
+    except (UrlError, UsageError) as error:
+        fail(EXIT_USAGE, str(error))
+    except ChannelError as error:
+        fail(EXIT_NO_CHANNEL, str(error))
+    except Exception:
+        logging.getLogger("virtagent.daemon").exception("the agent failed")
+        code = EXIT_UNFORESEEN
+    if threading.active_count() > 1:
+        # A thread that hangs in a system call must not keep the machine from going down.
+        logging.shutdown()
+        os._exit(code)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The agent: the services of ``virtagent.api``, and the daemon that serves them on one or more channels."""

@@ -1,0 +1,172 @@
+"""The daemon: the agent's services on one or more channels, until a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import virtagent_transports
+from virtagent.errors import ChannelUnavailable
+from virtagent.guest.agent import AgentService
+from virtagent.guest.down_reason import down_reason
+from virtagent.guest.dump import dump
+from virtagent.guest.files import FilesService
+from virtagent.guest.installed import installed_handlers
+from virtagent.guest.log import Followers, LogService
+from virtagent.guest.notify_socket import notify_manager
+from virtagent.guest.presence import Presence
+from virtagent.guest.runtime import start_reason
+from virtagent.guest.system import SystemService
+from virtagent.guest.watchdog import LoopWatchdog
+from virtagent.peer.listening import Listening
+from virtagent.peer.state import PeerState
+from virtagent.service.service import Service, handlers_of
+from virtagent.service.serving import peer_options, router_of
+
+__all__ = ["Daemon", "DaemonOptions"]
+
+log = logging.getLogger("virtagent.daemon")
+
+PATIENCE = 2.0
+"""Seconds until a device that cannot be served yet is mentioned in the log."""
+
+MESSAGES = {"stop": "the agent was stopped", "shutdown": "the guest shuts down", "reboot": "the guest reboots"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonOptions:
+    """How the daemon runs.
+
+    Attributes:
+        channels: the URLs to serve.
+        name: who this guest says it is; "": its host name.
+        heartbeat: seconds between heartbeats; 0: none.
+        services: the folder of drop-in services, or None.
+    """
+
+    channels: Sequence[str]
+    name: str = ""
+    heartbeat: float = 10.0
+    services: str | None = None
+
+
+class Daemon:
+    """The agent; :meth:`run` it once."""
+
+    def __init__(self, options: DaemonOptions) -> None:
+        self._options = options
+        self._agent = AgentService()
+        self._presence = Presence(self._agent, start_reason())
+        self._followers = Followers()
+        self._channels: list[Listening] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._signalled = False
+
+    async def run(self) -> None:
+        """Serve until SIGTERM, SIGINT or SIGHUP, or until a ``stdio:`` channel ends. Devices are waited for.
+
+        Raises:
+            ChannelError, UrlError: a channel that cannot be served.
+            UsageError: two services with the same method.
+        """
+        self._handle_signals()
+        self._channels = self._make_channels()
+        with LoopWatchdog():
+            try:
+                devices = [each for each in self._channels if not virtagent_transports.can_listen(each.url)]
+                for channel in self._channels:
+                    if channel not in devices:
+                        await channel.start()
+                        log.info("serving %s", channel.url)
+                for channel in devices:
+                    self._spawn(self._serve_device(channel), f"serve {channel.url}")
+                if self._options.heartbeat:
+                    self._spawn(self._presence.beat(self._options.heartbeat), "heartbeat")
+                notify_manager("READY=1", f"STATUS=serving {len(self._channels)} channels")
+                await self._stopping.wait()
+            finally:
+                await self._stop()
+        if self._failure is not None:
+            raise self._failure
+
+    def _make_channels(self) -> list[Listening]:
+        services: list[Service] = [self._agent, SystemService(), FilesService(), LogService(followers=self._followers)]
+        taken = {handler.name for service in services for handler in handlers_of(service)}
+        router = router_of(services, installed_handlers(self._options.services, taken))
+        options = peer_options(None, router, role="guest", name=self._options.name)
+        return [Listening(url, router, options, on_peer=self._presence.welcome) for url in self._options.channels]
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._failure = self._failure or task.exception()
+            self._stopping.set()
+
+    async def _serve_device(self, channel: Listening) -> None:
+        """Open a device, now or when it is there; a ``stdio:`` that has ended ends the daemon."""
+        mention = asyncio.get_running_loop().call_later(PATIENCE, _mention, channel)
+        try:
+            await channel.start()
+            for peer in channel.peers:
+                if not channel.url.startswith("stdio:"):
+                    log.info("serving %s", channel.url)
+                elif peer.channel is None or peer.channel.closed is None:
+                    raise ChannelUnavailable("standard input and output are not usable as a channel; they are closed")
+                else:
+                    await asyncio.shield(peer.channel.closed)
+                    self._stopping.set()
+            await channel.serve_forever()
+        finally:
+            mention.cancel()
+
+    # -- signals -------------------------------------------------------------------------------------------------
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(each, self._on_signal, each)
+        loop.add_signal_handler(signal.SIGUSR1, lambda: dump(self._channels))
+
+    def _on_signal(self, which: signal.Signals) -> None:
+        if self._signalled:
+            log.warning("%s again: leaving at once", which.name)
+            logging.shutdown()
+            os._exit(128 + which)
+        self._signalled = True
+        log.info("%s: going down", which.name)
+        self._stopping.set()
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    async def _stop(self) -> None:
+        """Tell hosts why, let running calls end, say goodbye (section G)."""
+        notify_manager("STOPPING=1")
+        reason = await asyncio.to_thread(down_reason) if self._signalled else "stop"
+        message = MESSAGES.get(reason, reason)
+        log.info("going down: %s (%s)", reason, message)
+        for task in self._tasks:
+            task.cancel()
+        await self._presence.down(reason, message)
+        self._followers.stop(message)
+        await asyncio.gather(*(each.aclose(reason, message) for each in self._channels))
+        if self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+
+def _mention(channel: Listening) -> None:
+    waiting = [peer for peer in channel.peers if peer.state is PeerState.NO_CHANNEL]
+    if waiting or not channel.peers:
+        detail = waiting[0].detail if waiting else f"{channel.url}: no host is connected yet"
+        log.warning("%s; waiting", detail)

@@ -1,0 +1,48 @@
+"""Third parties' services in the daemon: installed packages and the drop-in folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Container
+from pathlib import Path
+
+from virtagent.guest.packages import packages_with_services
+from virtagent.peer.handler import Handler
+
+__all__ = ["installed_handlers"]
+
+log = logging.getLogger("virtagent.daemon")
+
+
+def installed_handlers(folder: str | None, taken: Container[str]) -> list[Handler]:
+    """The methods that third parties add; what cannot be had is logged, and stops nothing.
+
+    Args:
+        folder: the drop-in folder, or None.
+        taken: the names of the agent's own methods, which nobody may replace.
+    """
+    packages = any(packages_with_services())
+    drop_ins = folder is not None and any(Path(folder).glob("*.py"))
+    if folder is not None and not os.path.isdir(folder):
+        log.warning("%s: no such folder of services; create it, or leave --services out", folder)
+    if not packages and not drop_ins:
+        return []
+    # Only now: importlib.metadata and what it loads take 2 MiB.
+    from virtagent.service.loading import load_entry_points, load_folder  # noqa: PLC0415
+
+    handlers: dict[str, Handler] = {}
+    loadings = [load_entry_points()] if packages else []
+    if folder is not None and drop_ins:
+        loadings.append(load_folder(folder))
+    for loading in loadings:
+        for problem in loading.problems:
+            log.error("service not loaded: %s", problem)
+        for service in loading.loaded:
+            clash = next((each.name for each in service.handlers if each.name in taken or each.name in handlers), None)
+            if clash is not None:
+                log.error("service not loaded: %s: the method %r exists already; rename it", service.source, clash)
+                continue
+            handlers.update((each.name, each) for each in service.handlers)
+            log.info("service loaded: %s (%d methods)", service.source, len(service.handlers))
+    return list(handlers.values())

@@ -1,0 +1,81 @@
+"""The service ``log``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from weakref import WeakSet
+
+from msgspec import structs
+
+from virtagent.api.log import KernelRecord, Level, Log, Since
+from virtagent.errors import Unavailable
+from virtagent.guest.kernel_log import KernelLog, open_kernel_log
+from virtagent.service.options import method
+
+__all__ = ["Followers", "LogService"]
+
+
+class Followers:
+    """The logs that are open, so that the agent's end need not wait for those that are followed."""
+
+    def __init__(self) -> None:
+        self._open: WeakSet[KernelLog] = WeakSet()
+
+    def add(self, log: KernelLog) -> None:
+        """Remember a log, as long as somebody reads it."""
+        self._open.add(log)
+
+    def stop(self, message: str) -> None:
+        """End the logs, with ``Unavailable``."""
+        for log in list(self._open):
+            log.stop(Unavailable(message))
+
+
+class LogService(Log):
+    """Reads the kernel's log.
+
+    Args:
+        open_log: opens it; given whether to follow.
+        followers: gets to know the logs that are open.
+    """
+
+    def __init__(
+        self, open_log: Callable[..., KernelLog] = open_kernel_log, followers: Followers | None = None
+    ) -> None:
+        self._open_log = open_log
+        self._followers = followers or Followers()
+
+    @method(inline=True)
+    def kernel(
+        self, *, follow: bool = False, since: Since | None = None, level: Level | None = None
+    ) -> AsyncIterator[KernelRecord]:
+        # A plain `def`, inline: opening does not block, and its errors answer the call itself.
+        log = self._open_log(follow=follow)
+        self._followers.add(log)
+        return Chosen(log, since=since, level=level)
+
+
+class Chosen(AsyncIterator[KernelRecord]):
+    """The records that were asked for. What the others knew to be lost is told with the next one that is given."""
+
+    def __init__(self, log: KernelLog, *, since: float | None, level: int | None) -> None:
+        self._log = log
+        self._since = since
+        self._level = level
+        self._lost = 0
+
+    async def __anext__(self) -> KernelRecord:
+        while True:
+            record = await anext(self._log)
+            self._lost += record.lost
+            if (self._level is None or record.level <= self._level) and (
+                self._since is None or record.timestamp >= self._since
+            ):
+                if self._lost != record.lost:
+                    record = structs.replace(record, lost=self._lost)
+                self._lost = 0
+                return record
+
+    async def aclose(self) -> None:
+        """Stop reading."""
+        await self._log.aclose()

@@ -1,0 +1,40 @@
+"""What the agent keeps in its runtime directory, and what others may put there for it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from virtagent.guest import facts
+from virtagent.peer.identity import read_line
+
+__all__ = ["down_reason_file", "runtime_directory", "start_reason"]
+
+DIRECTORY = "/run/virtagent"
+
+
+def runtime_directory() -> Path:
+    """``$VIRTAGENT_RUNTIME_DIR``, by default /run/virtagent; it may not exist."""
+    return Path(os.environ.get("VIRTAGENT_RUNTIME_DIR") or DIRECTORY)
+
+
+def down_reason_file() -> Path:
+    """Where an init system's script may write why the agent will be stopped: ``down-reason``, one word."""
+    return runtime_directory() / "down-reason"
+
+
+def start_reason() -> str:
+    """Why this agent starts: "boot" if it is the first one in this boot, else "restart". Asked once, at the start.
+
+    What is left of an earlier stop (``down-reason``) is taken away: the machine did not go down.
+    """
+    directory = runtime_directory()
+    seen = directory / "boot-id"
+    boot = facts.boot_id()
+    again = bool(boot) and read_line(seen) == boot
+    with contextlib.suppress(OSError):
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        down_reason_file().unlink(missing_ok=True)
+        seen.write_text(f"{boot}\n")
+    return "restart" if again else "boot"

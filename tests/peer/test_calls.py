@@ -161,7 +161,7 @@ class OutOfPaper(CallError):
 @pytest.mark.parametrize("mode", ["inline", "task", "thread"])
 async def test_errors_arrive_as_the_same_class_with_text_and_data(mode: Any) -> None:
     """Rule C3, and E1's table."""
-    error = NotFound("no such file", data={"path": "/x"})
+    error: CallError = NotFound("no such file", data={"path": "/x"})
 
     def fail(_: Context) -> None:
         raise error

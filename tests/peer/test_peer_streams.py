@@ -95,7 +95,8 @@ async def test_a_slow_reader_holds_the_writer_and_bounds_its_memory() -> None:
             await stream.read(500)
             await stream.read(500)
             await asyncio.sleep(1)
-            assert given < source.given <= given + 3
+            assert given < source.given
+            assert source.given * 500 <= 1000 + 1000 + 2000 + 2 * 500
             rest = await stream.read()
         assert len(rest) == 499_000
         await until(lambda: is_idle(a, b))
@@ -122,12 +123,14 @@ async def test_an_error_in_the_middle_comes_after_the_data_before_it(caplog: pyt
 
     error: Exception = NotFound("the third")
     async with peer_pair(handlers_b=[handler(lambda _: OutgoingStream(broken(error)), "source")]) as (a, b):
-        for error, expected in ((NotFound("the third"), NotFound), (ValueError("hunter2"), InternalError)):
-            seen = []
+        for error, expected in (  # noqa: B007 - the handler raises it
+            (NotFound("the third"), NotFound),
+            (ValueError("hunter2"), InternalError),
+        ):
+            stream = a.stream("source")
+            assert [await anext(stream), await anext(stream)] == [1, 2]
             with pytest.raises(expected) as caught:
-                async for item in a.stream("source"):
-                    seen.append(item)
-            assert seen == [1, 2]
+                await anext(stream)
             assert "hunter2" not in str(caught.value)
         await until(lambda: is_idle(a, b))
     assert "hunter2" in caplog.text
@@ -151,7 +154,7 @@ async def test_a_stream_that_is_dropped_is_reset_and_warned_about() -> None:
     async with peer_pair(handlers_b=[source.handler]) as (a, b):
         stream = await a.stream("source").open()
         assert await anext(stream) == 0
-        with pytest.warns(ResourceWarning, match="dropped before its end"):
+        with pytest.warns(ResourceWarning, match="dropped before its end"):  # noqa: PT031
             del stream
             gc.collect()
         await source.finished.wait()
@@ -290,7 +293,7 @@ async def test_a_stream_for_writing_that_is_dropped_unended_is_reset() -> None:
         await a.call("take", new)
         assert new.stream is not None
         assert await new.stream.read(10) == b"some"
-        with pytest.warns(ResourceWarning, match="dropped before its end"):
+        with pytest.warns(ResourceWarning, match="dropped before its end"):  # noqa: PT031
             kept.clear()
             gc.collect()
         with pytest.raises(Exception, match="no longer wants"):
@@ -305,7 +308,7 @@ async def test_items_are_written_one_by_one_and_an_end_may_carry_an_error() -> N
         seen = []
         try:
             async for item in stream:
-                seen.append(item)
+                seen.append(item)  # noqa: PERF401 - what came before the error counts
         except NotFound as error:
             return [seen, error.message]
 
@@ -450,16 +453,19 @@ async def test_a_ping_during_a_bulk_stream_on_a_slow_line_is_answered_soon() -> 
     facts = ChannelFacts(scheme="memory", name="line", lossless=False, speaks_first=True, line_rate=11_520)
     source = Source(lambda: chunks(100_000, 1000), "bytes")
     pair = memory_pair(facts_a=facts, facts_b=facts)
-    async with peer_pair(handlers_b=[source.handler, ECHO], pair=pair, options=PeerOptions(drain=0)) as (a, _):
-        async with a.stream("source") as stream:
-            await stream.read(1)
-            loop = virtual_loop()
-            for _ in range(10):
-                assert await a.ping() < 0.15
-                started = loop.time()
-                await a.with_options(priority="urgent").call("echo")
-                assert loop.time() - started < 0.3
-                await stream.read(2000)
+    options = PeerOptions(drain=0)
+    async with (
+        peer_pair(handlers_b=[source.handler, ECHO], pair=pair, options=options) as (a, _),
+        a.stream("source") as stream,
+    ):
+        await stream.read(1)
+        loop = virtual_loop()
+        for _ in range(10):
+            assert await a.ping() < 0.15
+            started = loop.time()
+            await a.with_options(priority="urgent").call("echo")
+            assert loop.time() - started < 0.3
+            await stream.read(2000)
 
 
 async def test_urgent_calls_overtake_a_bulk_transfer() -> None:

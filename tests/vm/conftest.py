@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from tests.vm.harness import HarnessError, Image, Machine, Snapshots, build_image, build_wheel
-from tests.vm.talk import AGENT, AGENT_FILES, PORT
+from tests.vm.talk import AGENT, AGENT_FILES, IMPATIENT_AGENT, PORT
 
 GUEST_EXTRAS = ("cli",)
 MachineFactory = Callable[..., Awaitable[Machine]]
@@ -111,6 +111,12 @@ def agent_image(image: Image) -> Image:
 async def guest(machine_factory: MachineFactory, agent_image: Image) -> Machine:
     """A restored guest whose agent waits for its first host on both channels."""
     return await machine_factory(image=agent_image, ports=(PORT,), agent=AGENT)
+
+
+@pytest.fixture
+async def impatient_guest(machine_factory: MachineFactory, agent_image: Image) -> Machine:
+    """The same; its agent promises a sign of life every half second, so that its silence is noticed soon."""
+    return await machine_factory(image=agent_image, ports=(PORT,), agent=IMPATIENT_AGENT)
 
 
 @pytest.fixture

@@ -155,7 +155,8 @@ class Daemon:
         notify_manager("STOPPING=1")
         reason = await asyncio.to_thread(down_reason) if self._signalled else "stop"
         message = MESSAGES.get(reason, reason)
-        log.info("going down: %s (%s)", reason, message)
+        if self._stopping.is_set():
+            log.info("going down: %s (%s)", reason, message)
         for task in self._tasks:
             task.cancel()
         await self._presence.down(reason, message)

@@ -45,7 +45,7 @@ class Presence:
         if peer.info is None:
             return
         who = peer.info.identity
-        log.info("%s: session with %s %s (%s)", peer.name, who.role or "peer", who.name or "?", who.software)
+        log.debug("%s: session with %s %s (%s)", peer.name, who.role or "peer", who.name or "?", who.software)
         self._agent.sessions[peer] = time.monotonic()
         # The first session on a channel tells why the agent started; later ones are only further sessions.
         reason = "session" if peer.name in self._told else self._start_reason

@@ -29,8 +29,8 @@ class ChannelUser:
     def channel_up(self, channel: Channel) -> None:
         """The transport is connected."""
 
-    def get_buffer(self) -> memoryview:
-        """Where to receive to."""
+    def buffer_getter(self) -> Callable[[int], memoryview]:
+        """What gives the buffer to receive to."""
         raise NotImplementedError
 
     def buffer_updated(self, count: int) -> None:
@@ -70,18 +70,18 @@ class Channel(asyncio.BufferedProtocol):
         if limits is not None:
             limits(high=HIGH_WATER, low=LOW_WATER)
         self.user = self._make_user(self)
-        self.get_buffer = self._get_buffer_of(self.user)  # type: ignore[method-assign,assignment]
         self.buffer_updated = self.user.buffer_updated  # type: ignore[method-assign,assignment]
         self.user.channel_up(self)
+        self.bind_buffer()
 
-    @staticmethod
-    def _get_buffer_of(user: ChannelUser) -> Callable[[int], memoryview]:
-        get_buffer = user.get_buffer
-        return lambda _: get_buffer()
+    def bind_buffer(self) -> None:
+        """Let the transport ask for buffers where they are: the layers between would cost each read."""
+        if self.user is not None:
+            self.get_buffer = self.user.buffer_getter()  # type: ignore[method-assign,assignment]
 
     def get_buffer(self, sizehint: int) -> memoryview:
         assert self.user is not None
-        return self.user.get_buffer()
+        return self.user.buffer_getter()(sizehint)
 
     def buffer_updated(self, nbytes: int) -> None:
         assert self.user is not None

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from virtagent.errors import CallError, UsageError, error_to_wire
+from virtagent.errors import CallError, UsageError, VirtagentError, error_to_wire
 from virtagent.peer.context import Context, current_context
 from virtagent.peer.handler import Handler, Router
 from virtagent.protocol.rpc import Notification, Request, RequestEnded, reset_all
@@ -62,6 +62,7 @@ class Dispatcher:
         notifications: how many notifications may wait or run (rule C9).
 
     Attributes:
+        respond: answers a request; another one when the peer's dialect is found to be plain.
         dropped_notifications: what overflowed (rule C9).
     """
 
@@ -77,7 +78,7 @@ class Dispatcher:
     ) -> None:
         self._peer = peer
         self._router = router
-        self._respond = respond
+        self.respond = respond
         self._flush = flush
         self._threads = threads
         self._notification_limit = notifications
@@ -135,10 +136,19 @@ class Dispatcher:
         handler = self._router.get(request.method)
         if handler is None:
             reset_all(request.streams)
-            self._respond(request, None, [12, f"there is no method {request.method!r} here", None])
+            self.respond(request, None, [12, f"there is no method {request.method!r} here", None])
             return
         request.started = True
-        context = self._context(request.method, request)
+        deadline = request.deadline
+        context = Context(
+            self._peer,
+            request.method,
+            self._clock,
+            None if deadline == INFINITY else deadline,
+            request.priority,
+            request.depth,
+            request.metadata,
+        )
         params = request.params if request.params is not None else []
         if handler.mode == "inline":
             self._run_inline(handler, context, params, request)
@@ -162,10 +172,6 @@ class Dispatcher:
             reset_all(notification.streams)
         else:
             self._start(handler, context, params, None)
-
-    def _context(self, method: str, request: Request) -> Context:
-        deadline = None if request.deadline == INFINITY else request.deadline
-        return Context(self._peer, method, self._clock, deadline, request.priority, request.depth, request.metadata)
 
     # -- running -------------------------------------------------------------------------------------------------
 
@@ -256,10 +262,12 @@ class Dispatcher:
 
     def _answer(self, request: Request, result: Any) -> None:
         try:
-            self._respond(request, result)
+            self.respond(request, result)
         except UsageError as error:
             log.error("%s returned something that cannot be sent: %s", request.method, error)
-            self._respond(request, None, [13, f"{request.method}: its result cannot be sent", None])
+            self.respond(request, None, [13, f"{request.method}: its result cannot be sent", None])
+        except VirtagentError as error:  # the peer takes no more streams (rule T9)
+            self.respond(request, None, [8, f"{request.method}: {error}", None])
 
     def _answer_error(self, method: str, request: Request | None, error: Exception) -> None:
         if not isinstance(error, CallError):
@@ -267,9 +275,9 @@ class Dispatcher:
         if request is None:
             return
         try:
-            self._respond(request, None, error_to_wire(error))
+            self.respond(request, None, error_to_wire(error))
         except UsageError:
-            self._respond(request, None, [error_to_wire(error)[0], str(error)[:256], None])
+            self.respond(request, None, [error_to_wire(error)[0], str(error)[:256], None])
 
     def _answer_ended(self, method: str, request: Request | None, ended: RequestEnded | None) -> None:
         if request is None:
@@ -277,7 +285,7 @@ class Dispatcher:
         code, text = (
             ENDED_ERRORS.get(ended, (1, "the handler was cancelled")) if ended else (1, "the handler was cancelled")
         )
-        self._respond(request, None, [code, f"{method}: {text}", None])
+        self.respond(request, None, [code, f"{method}: {text}", None])
 
     def _reset_untaken(self, request: Request) -> None:
         """Streams that the handler did not take are nobody's (rule T11)."""

@@ -156,5 +156,5 @@ class Refused(ChannelUser):
     def __init__(self) -> None:
         self._buffer = memoryview(bytearray(4096))
 
-    def get_buffer(self) -> memoryview:
-        return self._buffer
+    def buffer_getter(self) -> Callable[[int], memoryview]:
+        return lambda _: self._buffer

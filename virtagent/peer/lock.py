@@ -153,6 +153,8 @@ class ChannelLock:
             if path != self._candidates()[0]:
                 make_private(Path(path).parent)
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+        except ChannelUnavailable:  # an OSError too
+            raise
         except OSError as error:
             if error.errno in NOT_HERE or error.errno == errno.ENOENT:
                 return None

@@ -99,7 +99,7 @@ class Peer(Caller, ChannelUser):
         self._flush_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
-        self._detecting = False
+        self._detecting = self._watching = False
         self._first_byte_timer: asyncio.TimerHandle | None = None
         self._new_pumps: list[tuple[StreamEnd, Any, str]] = []
         self._pumps: set[asyncio.Task[None]] = set()
@@ -111,7 +111,7 @@ class Peer(Caller, ChannelUser):
         self._dispatcher = Dispatcher(
             self,
             router,
-            respond=self._respond,
+            respond=self._core.respond,
             flush=self._flush_answer,
             threads=options.threads,
             notifications=lambda: self._core.limits.notifications,
@@ -174,6 +174,7 @@ class Peer(Caller, ChannelUser):
             NobodyAnswers: it was not up in time; the message says what is known.
             PeerClosed, PeerGone, SessionLost: it will not come (back) on this object.
         """
+        self._check_fork()
         try:
             async with asyncio.timeout(timeout):
                 while not self._usable:
@@ -189,6 +190,7 @@ class Peer(Caller, ChannelUser):
             DeadlineExceeded: no answer within ``timeout`` (default: the deadline of calls).
             UsageError: the channel is plain msgpack-RPC, which has no pings.
         """
+        self._check_fork()
         limit = self.options.deadline if timeout is None else timeout
         try:
             async with asyncio.timeout(limit):
@@ -258,8 +260,6 @@ class Peer(Caller, ChannelUser):
             core = self._core
             call = core.call(method, payload, self._clock(), deadline, priority, metadata)
             call.waiter = waiter = self._loop.create_future()
-            if self._new_pumps:
-                self._start_pumps()
             if len(core.calls.calls) == 1:
                 self._flush()
             else:
@@ -280,8 +280,6 @@ class Peer(Caller, ChannelUser):
         self._check_usable()
         _, priority, metadata = self._terms(None, options)
         self._core.notify(method, payload, priority=priority, metadata=metadata)
-        if self._new_pumps:
-            self._start_pumps()
         self._flush_soon()
 
     def _terms(
@@ -356,14 +354,6 @@ class Peer(Caller, ChannelUser):
                 raise PeerGone(str(loss), reason=loss.reason, may_have_run=False)
             raise SessionLost(self._explain(), may_have_run=False)
 
-    # -- answering -----------------------------------------------------------------------------------------------
-
-    def _respond(self, request: Request, result: Any = None, error: list[Any] | None = None) -> bool:
-        answered = self._core.respond(request, result, error)
-        if self._new_pumps:
-            self._start_pumps()
-        return answered
-
     # -- streams -------------------------------------------------------------------------------------------------
 
     def _encode_special(self, value: Any) -> Any:
@@ -371,6 +361,8 @@ class Peer(Caller, ChannelUser):
             flags = SENDS | (ITEMS if value.kind == "items" else 0)
             end, reference = self._core.open_stream(flags)
             assert isinstance(end, StreamEnd)
+            if not self._new_pumps:
+                self._loop.call_soon(self._start_pumps)
             self._new_pumps.append((end, value.source, self.name))
             return reference
         if isinstance(value, NewStream):
@@ -397,6 +389,7 @@ class Peer(Caller, ChannelUser):
         if isinstance(self._core, Connection):
             self._core.channel_made(facts, connecting=connecting, now=self._clock())
             self._detecting = not connecting and not facts.speaks_first
+            self._watching = self._detecting or self._trace is not None
             self._cell.set(PeerState.NOBODY_ANSWERS, NOBODY_ANSWERS.format(self.name))
             if self._detecting:
                 self._first_byte_timer = self._loop.call_later(FIRST_BYTE_TIMEOUT, self._no_first_byte)
@@ -411,14 +404,12 @@ class Peer(Caller, ChannelUser):
             )
             self._channel.abort()
 
-    def get_buffer(self) -> memoryview:
-        return self._core.get_buffer()
+    def buffer_getter(self) -> Callable[[int], memoryview]:
+        return self._core.buffer_getter
 
     def buffer_updated(self, count: int) -> None:
-        if self._detecting and not self._detect(self._core.get_buffer()[:count]):
+        if self._watching and not self._watch(self._core.get_buffer()[:count]):
             return
-        if self._trace is not None:
-            self._trace.record(False, self._core.get_buffer()[:count])
         self._in_read = True
         try:
             events = self._core.received(count, self._clock())
@@ -426,19 +417,29 @@ class Peer(Caller, ChannelUser):
                 self._take_events(events)
         finally:
             self._in_read = False
-        self._flush()
+        if self._core.has_data:
+            self._flush()
+        elif self._core.next_timer_at < self._timer_at:
+            self._rearm()
 
     def data_received(self, data: bytes) -> None:
-        if self._detecting and not self._detect(memoryview(data)):
+        if self._watching and not self._watch(memoryview(data)):
             return
-        if self._trace is not None:
-            self._trace.record(False, data)
         self._in_read = True
         try:
             self._take_events(self._core.receive_data(data, self._clock()))
         finally:
             self._in_read = False
         self._flush()
+
+    def _watch(self, data: memoryview) -> bool:
+        """Look at what comes, where there is reason to; False if the bytes have been dealt with."""
+        if self._detecting and not self._detect(data):
+            return False
+        if self._trace is not None:
+            self._trace.record(False, data)
+        self._watching = self._trace is not None
+        return True
 
     def _detect(self, data: memoryview) -> bool:
         """Look at the first byte (rule X1); False if the bytes have been dealt with."""
@@ -451,6 +452,9 @@ class Peer(Caller, ChannelUser):
         if first in PLAIN_FIRST_BYTES:
             self._plain = True
             self._core = self._make_core()
+            self._dispatcher.respond = self._core.respond
+            if self._channel is not None:
+                self._channel.bind_buffer()
             self._set_up("plain msgpack-RPC")
             self.data_received(bytes(data))
             return False
@@ -490,6 +494,9 @@ class Peer(Caller, ChannelUser):
                     else:
                         waiter.set_exception(event.error)
             elif kind is Request or kind is Notification:
+                if len(events) == 1:
+                    self._dispatcher.dispatch(events)
+                    return
                 served.append(event)
             else:
                 if served:
@@ -556,7 +563,10 @@ class Peer(Caller, ChannelUser):
                     break
                 if self._trace is not None:
                     self._trace.record(True, b"".join(buffers))
-                channel.write(buffers)
+                if len(buffers) == 1 and channel.transport is not None:
+                    channel.transport.write(buffers[0])
+                else:
+                    channel.write(buffers)
                 if not core.more:
                     break
         if core.next_timer_at < self._timer_at:

@@ -124,6 +124,7 @@ class Connection(Endpoint):
         self._heard: Announcement | None = None
         self._session: Session | None = None
         self._outbox: list[bytes] = []
+        self._calm = False  # only messages can have to be sent: the short ways are right
         self._may_speak = False
         self._may_be_stale = False
         self._closed = False
@@ -141,7 +142,7 @@ class Connection(Endpoint):
             stale=facts.stale, lossless=facts.lossless, line_rate=facts.line_rate
         )
         self.limits = limits.with_line_rate(facts.line_rate)
-        self.calls.limits = self.limits
+        self.calls.set_limits(self.limits)
         self._reader = FrameReader(self.limits.frame)
         self._noise_seen = 0
         self._handshake = Handshake(lambda: self._draw(32), self._draw(64), now)
@@ -175,12 +176,41 @@ class Connection(Endpoint):
 
     # -- bytes in ------------------------------------------------------------------------------------------------
 
-    def get_buffer(self) -> memoryview:
+    def get_buffer(self, sizehint: int = -1) -> memoryview:
         return self._reader.get_buffer()
 
+    @property
+    def buffer_getter(self) -> Callable[[int], memoryview]:
+        return self._reader.get_buffer
+
     def received(self, count: int, now: float) -> list[Any]:
-        self._reader.received(count)
+        reader = self._reader
+        reader.end += count
+        session = self._session
+        if self._calm and session is not None and (payload := reader.only_message()) is not None:
+            # One ordinary message and nothing else: what most reads are.
+            keepalive = session.keepalive
+            if not keepalive.silent:
+                keepalive.last_received = now
+                return self._receive_only(payload, now)
+            events: list[Any] = [Liveness(silent=False)]
+            keepalive.received(now)
+            return events + self._receive_only(payload, now)
         return self._receive(now)
+
+    def _receive_only(self, payload: memoryview, now: float) -> list[Any]:
+        """The short way of :meth:`_receive`."""
+        events: list[Any] = []
+        calls = self.calls
+        try:
+            self._messages.receive(payload, now, events)
+        except Violation as violation:
+            self._receive_after(violation, now, events)
+        if calls.unsent_answers > calls.most_unsent_answers:
+            self._receive_after(Violation("it sends requests and reads no answers"), now, events)
+        if calls.next_deadline < self.next_timer_at:
+            self.next_timer_at = calls.next_deadline
+        return events
 
     def receive_data(self, data: bytes | bytearray | memoryview, now: float) -> list[Any]:
         events: list[Any] = []
@@ -194,26 +224,39 @@ class Connection(Endpoint):
         """Work through what was received: all frames first, so that a cancel behind its request wins (rule C7)."""
         events: list[Any] = []
         self._may_speak = True
-        while True:
-            try:
-                self._receive_frames(now, events)
-                break
-            except Violation as violation:
-                self.violations += 1
-                self._end_session(SessionLost(f"the peer broke the protocol: {violation}"), now, events)
+        try:
+            self._receive_frames(now, events)
+        except Violation as violation:
+            self._receive_after(violation, now, events)
         if self._reader.noise != self._noise_seen:
             self._receive_noise(now)
         if self.calls.next_deadline < self.next_timer_at:
             self.next_timer_at = self.calls.next_deadline
         return events
 
+    def _receive_after(self, violation: Violation, now: float, events: list[Any]) -> None:
+        """The rest of what was received, after the session has ended: the hello of a new one may be in it."""
+        while True:
+            self.violations += 1
+            self._end_session(SessionLost(f"the peer broke the protocol: {violation}"), now, events)
+            try:
+                self._receive_frames(now, events)
+            except Violation as another:
+                violation = another
+            else:
+                return
+
     def _receive_frames(self, now: float, events: list[Any]) -> None:
-        next_frame = self._reader.next_frame
-        while (frame := next_frame()) is not None:
+        reader = self._reader
+        while (frame := reader.next_frame()) is not None:
             kind, stream, payload = frame
             session = self._session
-            if session is None or kind == GAP or kind & FROM_CANDIDATE or kind & 15 <= GOODBYE:
-                self._receive_other(kind, stream, payload, now, events)
+            if kind != MESSAGE:
+                self._calm = False
+                if session is None or kind == GAP or kind & FROM_CANDIDATE or kind & 15 <= GOODBYE:
+                    self._receive_other(kind, stream, payload, now, events)
+                    continue
+            elif session is None:
                 continue
             keepalive = session.keepalive
             keepalive.last_received = now
@@ -224,9 +267,12 @@ class Connection(Endpoint):
                 self._messages.receive(payload, now, events)
             else:
                 session.receive(kind, stream, payload, self._messages, now, events)
-        if self._session is not None:
-            self._session.check_flood()
-        if self.calls.is_flooded:
+            if reader.start == reader.end:
+                break
+        session = self._session
+        if session is not None and session.scheduler.is_flooded:
+            raise Violation("it provokes answers and reads none")
+        if self.calls.unsent_answers > self.calls.most_unsent_answers:
             raise Violation("it sends requests and reads no answers")
 
     def _receive_other(self, kind: int, stream: int, payload: memoryview, now: float, events: list[Any]) -> None:
@@ -243,6 +289,7 @@ class Connection(Endpoint):
 
     def _receive_noise(self, now: float) -> None:
         self._noise_seen = self._reader.noise
+        self._calm = False
         if self.up and self._handshake is not None and now - self._probe_at >= PROBE_INTERVAL:
             self._probe_at = now
             self._handshake.probe(now)
@@ -319,7 +366,7 @@ class Connection(Endpoint):
             limits=self.limits,
             keepalive=Keepalive(self._keepalive_interval, announcement.keepalive, now, lost_after=self._lost_after),
             make_stream=self._make_stream,
-            flush_wanted=self._flush_wanted,
+            flush_wanted=self._stream_wants_flush,
             now=now,
         )
         self.calls.send = session.scheduler.message
@@ -384,6 +431,8 @@ class Connection(Endpoint):
 
     @property
     def has_data(self) -> bool:
+        if self._calm and self._session is not None:
+            return self._session.scheduler.has_data
         return bool(self._outbox) or self._hello_is_due or (self._session is not None and self._session.has_data)
 
     @property
@@ -395,6 +444,21 @@ class Connection(Endpoint):
         return self._handshake is not None and self._handshake.due and self._may_speak and not self._closed
 
     def data_to_send(self, now: float) -> Buffers:
+        session = self._session
+        if self._calm and session is not None:
+            scheduler = session.scheduler
+            self.more = False
+            if not scheduler.has_data:
+                return []
+            if scheduler.sole is not None:
+                frame = scheduler.emit_sole(session.writer, scheduler.sole, now)
+                if frame is not None:
+                    session.keepalive.last_sent = now
+                    return [frame]
+        return self._data_to_send(now)
+
+    def _data_to_send(self, now: float) -> Buffers:
+        """The long way: whatever may have to be sent."""
         out: Buffers = []
         if self._outbox:
             out += self._outbox
@@ -409,7 +473,16 @@ class Connection(Endpoint):
             self.more = session.scheduler.has_data
             if self.more and session.agreement.line_rate is not None:
                 self.next_timer_at = min(self.next_timer_at, session.next_timer())
+        self._calm = self._is_calm
         return out
+
+    @property
+    def _is_calm(self) -> bool:
+        """Nothing but messages can have to be sent, until something else happens; see :attr:`_calm`."""
+        session = self._session
+        if session is None or session.agreement.line_rate is not None or self._outbox or self._hello_is_due:
+            return False
+        return session.scheduler.has_data or not session.has_data  # else a slow reader's credits or pongs wait
 
     def _emit_hello(self, handshake: Handshake, now: float, out: Buffers) -> None:
         mine = self._mine
@@ -425,6 +498,7 @@ class Connection(Endpoint):
 
     def handle_timer(self, now: float) -> list[Any]:
         events: list[Any] = []
+        self._calm = False
         if self._handshake is not None:
             self._handshake.handle_timer(now)
         self.calls.handle_timer(now, events)
@@ -452,7 +526,8 @@ class Connection(Endpoint):
                 self._handshake.probe(now)
 
     def _schedule(self) -> None:
-        """Compute the next timer anew."""
+        """Compute the next timer anew: something has happened."""
+        self._calm = False
         at = min(self.calls.next_deadline, self._goodbye_at)
         if self._handshake is not None:
             at = min(at, self._handshake.next_timer() or math.inf)
@@ -471,7 +546,12 @@ class Connection(Endpoint):
         """The streams of the session, or None."""
         return None if self._session is None else self._session.streams
 
+    def _stream_wants_flush(self) -> None:
+        self._calm = False
+        self._flush_wanted()
+
     def ping(self, now: float) -> bool:
+        self._calm = False
         return self._session is not None and self._session.ping(now)
 
     def open_stream(self, flags: int, priority: int | None = None) -> tuple[Stream, msgpack.ExtType]:

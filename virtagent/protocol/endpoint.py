@@ -52,8 +52,13 @@ class Endpoint(ABC):
     # -- bytes and time ------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def get_buffer(self) -> memoryview:
+    def get_buffer(self, sizehint: int = -1) -> memoryview:
         """Where to receive to; report with :meth:`received`."""
+
+    @property
+    @abstractmethod
+    def buffer_getter(self) -> Callable[[int], memoryview]:
+        """:meth:`get_buffer` of the channel at the moment, without the layers between."""
 
     @abstractmethod
     def received(self, count: int, now: float) -> list[Any]:
@@ -117,12 +122,13 @@ class Endpoint(ABC):
         """
         if not self.up or not 0 < len(method) <= MAX_METHOD_NAME // 4:  # longer ones are measured in bytes
             self._check_can_send(method)
-        streams = self._opening = []
         try:
-            call = self.calls.call(method, params, now, deadline, priority, metadata, streams)
+            call = self.calls.call(method, params, now, deadline, priority, metadata)
         except UsageError:
-            self._discard(streams)
+            self._discard_opening()
             raise
+        if self._opening:
+            call.streams, self._opening = self._opening, []
         if call.deadline < self.next_timer_at:
             self.next_timer_at = call.deadline
         return call
@@ -137,12 +143,13 @@ class Endpoint(ABC):
             SessionLost: there is no session.
         """
         self._check_can_send(method)
-        streams = self._opening = []
         try:
-            self.calls.notify(method, params, priority=priority, metadata=metadata, streams=streams)
+            message = self.calls.notify(method, params, priority=priority, metadata=metadata)
         except UsageError:
-            self._discard(streams)
+            self._discard_opening()
             raise
+        if self._opening:
+            message.streams, self._opening = self._opening, []
 
     def respond(self, request: Request, result: Any = None, error: list[Any] | None = None) -> bool:
         """Answer a request; False if it has been answered, or its session is over.
@@ -150,12 +157,19 @@ class Endpoint(ABC):
         Raises:
             UsageError: the result cannot be sent; the request is still open.
         """
-        streams = self._opening = []
         try:
-            return self.calls.respond(request, result, error, streams)
+            answered = self.calls.respond(request, result, error)
         except UsageError:
-            self._discard(streams)
+            self._discard_opening()
             raise
+        if self._opening:
+            request.opens, self._opening = self._opening, []
+        return answered
+
+    def _discard_opening(self) -> None:
+        """The message that was being encoded will not be sent: neither will its streams open."""
+        streams, self._opening = self._opening, []
+        self._discard(streams)
 
     def cancel(self, call: Call) -> None:
         """Cancel a call (rules C7, C8)."""

@@ -15,7 +15,6 @@ __all__ = ["FrameReader", "FrameWriter", "encode_hello_frame", "session_seed"]
 
 MAGIC = 0xC156
 MAGIC_BYTES = b"\xc1\x56"
-KIND_BITS = 0x0F000000
 HEADER = struct.Struct(">HIIHI")
 HEADER_SIZE = 16
 PREFIX = struct.Struct(">HIIH")
@@ -36,6 +35,8 @@ ABORT = 8
 DATA = 9
 CREDIT = 10
 RESET = 11
+
+MESSAGE_WORD = MESSAGE << 24
 
 FLAG_ACKNOWLEDGEMENT = 0x10
 FLAG_LAST = 0x10
@@ -80,6 +81,16 @@ class FrameWriter:
         self.check_payload = check_payload
         self.sequence = 0
 
+    def message(self, payload: bytes) -> bytes:
+        """A MESSAGE frame: what :meth:`frame` gives, for the path that every call takes."""
+        sequence = self.sequence
+        self.sequence = (sequence + 1) & 0xFFFF
+        head = PREFIX.pack(MAGIC, MESSAGE_WORD | len(payload), 0, sequence)
+        check = crc32(head, self.seed)
+        if self.check_payload:
+            return b"".join((head, CHECK.pack(check), payload, CHECK.pack(crc32(payload, check))))
+        return b"".join((head, CHECK.pack(check), payload))
+
     def frame(self, kind: int, stream: int, payload: bytes) -> bytes:
         """One whole frame in one piece, for small payloads."""
         head = PREFIX.pack(MAGIC, kind << 24 | len(payload), stream, self.sequence)
@@ -108,6 +119,7 @@ class FrameReader:
 
     Attributes:
         limit: largest payload accepted at the moment (rule F3).
+        start, end: where in the buffer the bytes are that are not yet part of a frame.
         noise: bytes skipped that belonged to no frame (rules F3, F6).
         pad: bytes of pad skipped (rule F6).
         bad_payloads: frames whose payload failed its check (rule F5).
@@ -117,23 +129,23 @@ class FrameReader:
         "_buffer",
         "_candidate",
         "_check_payload",
-        "_end",
         "_expected",
         "_need",
         "_seed",
-        "_start",
         "_view",
         "bad_payloads",
+        "end",
         "limit",
         "noise",
         "pad",
+        "start",
     )
 
     def __init__(self, limit: int) -> None:
         self._buffer = bytearray(INITIAL_BUFFER)
         self._view = memoryview(self._buffer)
-        self._start = 0
-        self._end = 0
+        self.start = 0
+        self.end = 0
         self._need = HEADER_SIZE
         self._seed: int | None = None
         self._expected = 0
@@ -167,75 +179,75 @@ class FrameReader:
 
     # -- bytes in ----------------------------------------------------------------------------------------------
 
-    def get_buffer(self) -> memoryview:
+    def get_buffer(self, sizehint: int = -1) -> memoryview:
         """Where to receive to; never empty. Report with :meth:`received`."""
-        if self._start == self._end:
-            self._start = self._end = 0
+        if self.start == self.end:
+            self.start = self.end = 0
             return self._view
-        if self._start:
+        if self.start:
             self._compact()
         wanted = self._need + HEADER_SIZE
         if wanted > len(self._buffer):
             self._grow(wanted)
-        return self._view[self._end :]
+        return self._view[self.end :]
 
     def received(self, count: int) -> None:
         """``count`` bytes were written at the start of what :meth:`get_buffer` gave."""
-        self._end += count
+        self.end += count
 
     def feed(self, data: bytes | bytearray | memoryview) -> int:
         """Copy in what fits, and return how much; call :meth:`next_frame` until None before the next feed."""
         room = self.get_buffer()
         count = min(len(room), len(data))
         room[:count] = data[:count]
-        self._end += count
+        self.end += count
         return count
 
     @property
     def pending(self) -> int:
         """Bytes received that are not yet part of a whole frame."""
-        return self._end - self._start
+        return self.end - self.start
 
     def _compact(self) -> None:
-        pending = self._end - self._start
-        self._view[:pending] = bytes(self._view[self._start : self._end])
-        self._start, self._end = 0, pending
+        pending = self.end - self.start
+        self._view[:pending] = bytes(self._view[self.start : self.end])
+        self.start, self.end = 0, pending
 
     def _grow(self, size: int) -> None:
         buffer = bytearray(size + INITIAL_BUFFER)
-        buffer[: self._end] = self._view[: self._end]
+        buffer[: self.end] = self._view[: self.end]
         self._buffer, self._view = buffer, memoryview(buffer)
 
     # -- frames out --------------------------------------------------------------------------------------------
 
+    def only_message(self) -> memoryview | None:
+        """The payload, if what was received is exactly the MESSAGE frame that is expected, without payload check.
+
+        All else is left as it is, for :meth:`next_frame`.
+        """
+        start = self.start
+        end = self.end
+        if end - start < HEADER_SIZE or self._seed is None or self._check_payload:
+            return None
+        magic, word, _, sequence, check = HEADER.unpack_from(self._buffer, start)
+        length = end - start - HEADER_SIZE
+        if (
+            word != MESSAGE_WORD | length
+            or magic != MAGIC
+            or sequence != self._expected
+            or length > self.limit
+            or crc32(self._view[start : start + PREFIX_SIZE], self._seed) != check
+        ):
+            return None
+        self.start = end
+        self._need = HEADER_SIZE
+        self._expected = (sequence + 1) & 0xFFFF
+        return self._view[start + HEADER_SIZE : end]
+
     def next_frame(self) -> Frame | None:
         """The next whole frame, or None when more bytes are needed."""
-        start = self._start
-        available = self._end - start
-        if available < self._need:
-            return None
-        if self._seed is not None and not self._check_payload:
-            # The frame that is expected, whole: all others take the long way.
-            magic, word, stream, sequence, check = HEADER.unpack_from(self._buffer, start)
-            length = word & 0xFFFFFF
-            stop = start + HEADER_SIZE + length
-            if (
-                magic == MAGIC
-                and sequence == self._expected
-                and length <= self.limit
-                and stop <= self._end
-                and word & KIND_BITS
-                and crc32(self._view[start : start + PREFIX_SIZE], self._seed) == check
-            ):
-                self._start = stop
-                self._need = HEADER_SIZE
-                self._expected = (sequence + 1) & 0xFFFF
-                return word >> 24, stream, self._view[start + HEADER_SIZE : stop]
-        return self._scan()
-
-    def _scan(self) -> Frame | None:
-        while self._end - self._start >= self._need:
-            start = self._start
+        while self.end - self.start >= self._need:
+            start = self.start
             magic, word, stream, sequence, check = HEADER.unpack_from(self._buffer, start)
             kind = word >> 24
             length = word & 0xFFFFFF
@@ -248,7 +260,7 @@ class FrameReader:
                 continue
             checked = length and self._payload_is_checked(origin)
             total = HEADER_SIZE + length + (CHECK_SIZE if checked else 0)
-            if self._end - start < total:
+            if self.end - start < total:
                 self._need = total
                 return None
             body = start + HEADER_SIZE
@@ -262,7 +274,7 @@ class FrameReader:
                         self._candidate = None
                     continue
             else:
-                self._start = start + total
+                self.start = start + total
                 self._need = HEADER_SIZE
                 if origin == ORIGIN_SESSION and sequence == self._expected:
                     self._expected = (sequence + 1) & 0xFFFF
@@ -294,16 +306,16 @@ class FrameReader:
 
     def _skip(self) -> None:
         """Give up the byte at the start and go to the next possible frame (rules F3, F6)."""
-        start = self._start
-        found = self._buffer.find(MAGIC_BYTES, start + 1, self._end)
+        start = self.start
+        found = self._buffer.find(MAGIC_BYTES, start + 1, self.end)
         if found < 0:
-            found = self._end
+            found = self.end
             if found - 1 > start and self._buffer[found - 1] == MAGIC_BYTES[0]:
                 found -= 1
         zeros = self._buffer.count(0, start, found)
         self.pad += zeros
         self.noise += found - start - zeros
-        self._start = found
+        self.start = found
         self._need = HEADER_SIZE
 
 

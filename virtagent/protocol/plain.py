@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -37,8 +38,12 @@ class PlainConnection(Endpoint):
         self._unpacker = self._codec.unpacker(self.limits.message + RECEIVE_SIZE)
         self._waiting: dict[Outgoing, None] = {}
 
-    def get_buffer(self) -> memoryview:
+    def get_buffer(self, sizehint: int = -1) -> memoryview:
         return self._buffer
+
+    @property
+    def buffer_getter(self) -> Callable[[int], memoryview]:
+        return self.get_buffer
 
     def received(self, count: int, now: float) -> list[Any]:
         return self.receive_data(self._buffer[:count], now)
@@ -55,7 +60,7 @@ class PlainConnection(Endpoint):
         except Exception as error:  # whatever the decoder says of it, the peer's bytes are at fault
             self._end(SessionLost(f"the peer sent something that is not msgpack-RPC: {error}"), events)
             return events
-        if self.calls.is_flooded:
+        if self.calls.unsent_answers > self.calls.most_unsent_answers:
             self._end(SessionLost("the peer sends requests and reads no answers"), events)
         if self.calls.next_deadline < self.next_timer_at:
             self.next_timer_at = self.calls.next_deadline

@@ -53,19 +53,13 @@ class Call(Outgoing):
         streams: streams that its params open.
     """
 
-    __slots__ = (
-        "_codec",
-        "deadline",
-        "error",
-        "has_left",
-        "identifier",
-        "metadata",
-        "method",
-        "priority",
-        "result",
-        "streams",
-        "waiter",
-    )
+    priority = NORMAL
+    metadata: dict[str, Any] | None = None
+    streams: list[Stream] | None = None
+    has_left = False
+    waiter: Any = None
+    result: Any = None
+    error: Exception | None = None
 
     def __init__(self, codec: Codec, identifier: int, method: str, data: bytes, deadline: float) -> None:
         self.data = data
@@ -73,13 +67,6 @@ class Call(Outgoing):
         self.identifier = identifier
         self.method = method
         self.deadline = deadline
-        self.priority = NORMAL
-        self.metadata: dict[str, Any] | None = None
-        self.streams: list[Stream] | None = None
-        self.has_left = False
-        self.waiter: Any = None
-        self.result: Any = None
-        self.error: Exception | None = None
 
     def take(self, now: float) -> bytes | None:
         """The request, with the time that remains (rule D2) where the peer could not know it."""
@@ -117,26 +104,20 @@ class Request(Outgoing):
         priority: its class.
         depth: how deep it is nested (rule C6).
         streams: streams that its params opened.
+        opens: streams that its response opens.
         started: its handler runs; set by whoever starts it.
         answered: the response has been given.
         handle: whatever the side that runs the handler wants to keep here.
     """
 
-    __slots__ = (
-        "_opens",
-        "_table",
-        "answered",
-        "deadline",
-        "depth",
-        "handle",
-        "identifier",
-        "metadata",
-        "method",
-        "params",
-        "priority",
-        "started",
-        "streams",
-    )
+    metadata: Mapping[str, Any] = NO_METADATA
+    priority = NORMAL
+    depth = 0
+    streams: list[Stream] | None = None
+    opens: list[Stream] | None = None
+    started = False
+    answered = False
+    handle: Any = None
 
     def __init__(
         self,
@@ -148,35 +129,20 @@ class Request(Outgoing):
     ) -> None:
         self.data = None
         self._table = table
-        self._opens: list[Stream] | None = None
         self.identifier = identifier
         self.method = method
         self.params = params
-        self.metadata: Mapping[str, Any] = NO_METADATA
         self.deadline = deadline
-        self.priority = NORMAL
-        self.depth = 0
-        self.streams: list[Stream] | None = None
-        self.started = False
-        self.answered = False
-        self.handle: Any = None
 
     def left(self) -> None:
         self._table.unsent_answers -= 1
-        if self._opens is not None:
-            for stream in self._opens:
+        if self.opens is not None:
+            for stream in self.opens:
                 stream.opened()
-
-    def respond(self, data: bytes, opens: list[Stream] | None) -> None:
-        """Keep the encoded response, and the streams that it opens, until it leaves."""
-        self.data = data
-        self._opens = opens
 
 
 class Notification(Outgoing):
     """A notification, of ours (``data``) or of the peer (``method``, ``params``, ``metadata``)."""
-
-    __slots__ = ("metadata", "method", "params", "streams")
 
     def __init__(
         self,
@@ -210,6 +176,7 @@ class CallTable:
 
     Attributes:
         peer_deadline: seconds that the peer's requests have if they say nothing (rule D1); ``math.inf``: for ever.
+        most_unsent_answers: a peer that lets more wait does not read them (rule C6's bound).
         next_deadline: no open call has an earlier one.
         strays: responses to ids that were never issued (rule C4).
         malformed: messages that are no message of section C (rule C2).
@@ -225,7 +192,7 @@ class CallTable:
         forget: Callable[[int, Outgoing], None],
         deadline: float = DEFAULT_DEADLINE,
     ) -> None:
-        self.limits = limits
+        self.set_limits(limits)
         self._codec = codec
         self._pack = codec.packer.pack
         self.send = send
@@ -255,7 +222,6 @@ class CallTable:
         deadline: float | None,
         priority: int,
         metadata: dict[str, Any] | None,
-        streams: list[Stream],
     ) -> Call:
         """Issue a request.
 
@@ -266,21 +232,24 @@ class CallTable:
             deadline: when the call fails, on the same clock; None: after this side's default; ``math.inf``: never.
             priority: its class.
             metadata: more metadata (rule C10), or None.
-            streams: filled by the codec with the streams that ``params`` opens.
 
         Raises:
             UsageError: it cannot be encoded.
         """
         identifier = self._next
-        check_outgoing_metadata(metadata)
-        data = self._encode(method, [REQUEST, identifier, method, params])
+        if metadata is not None:
+            check_outgoing_metadata(metadata)
+        try:
+            data = self._pack([REQUEST, identifier, method, params])
+        except UNSENDABLE as error:
+            raise unsendable(error) from error
+        if len(data) > self.message_limit:
+            raise self._too_long(method, data)
         self._next = identifier + 1
         call = Call(self._codec, identifier, method, data, now + self._deadline if deadline is None else deadline)
         if self.with_metadata and (deadline is not None or metadata is not None):
             call.metadata = metadata if deadline is None else {"deadline": 0, **(metadata or {})}
         call.priority = priority
-        if streams:
-            call.streams = streams
         self.calls[identifier] = call
         if call.deadline < self.next_deadline:
             self.next_deadline = call.deadline
@@ -294,8 +263,7 @@ class CallTable:
         *,
         priority: int = NORMAL,
         metadata: dict[str, Any] | None = None,
-        streams: list[Stream] | None = None,
-    ) -> None:
+    ) -> Notification:
         """Send a notification.
 
         Raises:
@@ -305,8 +273,15 @@ class CallTable:
         message = [NOTIFICATION, method, params]
         if metadata and self.with_metadata:
             message.append(metadata)
-        data = self._encode(method, message)
-        self.send(priority, Notification(data, streams=streams or None))
+        try:
+            data = self._pack(message)
+        except UNSENDABLE as error:
+            raise unsendable(error) from error
+        if len(data) > self.message_limit:
+            raise self._too_long(method, data)
+        notification = Notification(data)
+        self.send(priority, notification)
+        return notification
 
     def cancel(self, call: Call) -> None:
         """End our interest in a call; the peer's handler is cancelled (rules C7, C8). A no-op if it has ended."""
@@ -319,22 +294,14 @@ class CallTable:
         elif self.with_metadata:
             self.send(call.priority, Outgoing(self._codec.pack([CANCEL, call.identifier])))
 
-    def _encode(self, method: str, message: list[Any]) -> bytes:
-        try:
-            data = self._pack(message)
-        except UNSENDABLE as error:
-            raise unsendable(error) from error
-        if len(data) > self.message_limit:
-            raise UsageError(
-                f"{method}: this message has {len(data)} bytes, the peer accepts {self.message_limit}; use a stream"
-            )
-        return data
+    def _too_long(self, method: str, data: bytes) -> UsageError:
+        return UsageError(
+            f"{method}: this message has {len(data)} bytes, the peer accepts {self.message_limit}; use a stream"
+        )
 
     # -- the peer's requests -------------------------------------------------------------------------------------
 
-    def respond(
-        self, request: Request, result: Any = None, error: list[Any] | None = None, opens: list[Stream] | None = None
-    ) -> bool:
+    def respond(self, request: Request, result: Any = None, error: list[Any] | None = None) -> bool:
         """Give the one response to a request (rule C4); False if it has been given already.
 
         Raises:
@@ -342,11 +309,16 @@ class CallTable:
         """
         if request.answered:
             return False
-        data = self._encode(request.method, [RESPONSE, request.identifier, error, result])
+        try:
+            data = self._pack([RESPONSE, request.identifier, error, result])
+        except UNSENDABLE as problem:
+            raise unsendable(problem) from problem
+        if len(data) > self.message_limit:
+            raise self._too_long(request.method, data)
         request.answered = True
         if self.requests.pop(request.identifier, None) is not None and request.depth:
             self._nested -= 1
-        request.respond(data, opens or None)
+        request.data = data
         self.unsent_answers += 1
         self.send(request.priority, request)
         return True
@@ -356,10 +328,10 @@ class CallTable:
         """Requests of the peer that have no response yet."""
         return len(self.requests)
 
-    @property
-    def is_flooded(self) -> bool:
-        """The peer sends requests and does not read the answers (rule C6's bound)."""
-        return self.unsent_answers > 2 * self.limits.calls
+    def set_limits(self, limits: Limits) -> None:
+        """The limits of the channel that has just been connected."""
+        self.limits = limits
+        self.most_unsent_answers = 2 * limits.calls
 
     # -- messages in ---------------------------------------------------------------------------------------------
 
@@ -408,18 +380,20 @@ class CallTable:
             or identifier < 0
             or identifier in self.requests
             or type(method) is not str
-            or not 0 < len(method) <= MAX_METHOD_NAME
+            or not 0 < len(method) <= MAX_METHOD_NAME // 4  # longer ones are measured in bytes
             or not (type(params) is dict or type(params) is list or params is None)
-        ):
+        ) and (problem := self._problem(identifier, method, params)) is not None:
             self.malformed += 1
-            self.refuse(identifier, 19, self._problem(identifier, method, params))
+            self.refuse(identifier, 19, problem)
             reset_all(streams)
             return
         request = Request(self, identifier, method, params, now + self.peer_deadline)
         if len(message) == 5:
             self._read_metadata(request, message[4], now)
-        refusal = self._refusal(request)
-        if refusal is not None:
+        unanswered = len(self.requests) - self._nested + self.unsent_answers
+        if (request.depth or self.draining or unanswered >= self.limits.calls) and (
+            refusal := self._refusal(request, unanswered)
+        ) is not None:
             self.refuse(identifier, *refusal, priority=request.priority)
             reset_all(streams)
             return
@@ -440,13 +414,13 @@ class CallTable:
             if stream.items:
                 stream.priority = request.priority
 
-    def _problem(self, identifier: Any, method: Any, params: Any) -> str:
-        """What is wrong with a request (rules C1, C2)."""
+    def _problem(self, identifier: Any, method: Any, params: Any) -> str | None:
+        """What is wrong with a request, if anything (rules C1, C2)."""
         if type(identifier) is not int or identifier < 0:
             return "a request's id is an integer of 0 to 2^64-1"
         if identifier in self.requests:
             return f"the id {identifier} is in use by an open request"
-        return check_method(method, params) or "not a request"
+        return check_method(method, params)
 
     def _read_metadata(self, request: Request, metadata: Any, now: float) -> None:
         if type(metadata) is not dict or len(metadata) > MAX_METADATA:
@@ -464,12 +438,11 @@ class CallTable:
         if type(depth) is int and depth > 0:
             request.depth = depth
 
-    def _refusal(self, request: Request) -> tuple[int, str] | None:
+    def _refusal(self, request: Request, unanswered: int) -> tuple[int, str] | None:
         limits = self.limits
         if request.depth > limits.depth:
             return 18, f"{request.method}: nested deeper than {limits.depth} calls"
-        plain = len(self.requests) - self._nested + self.unsent_answers
-        if (self._nested if request.depth else plain) >= limits.calls:
+        if (self._nested if request.depth else unanswered) >= limits.calls:
             self.overloads += 1
             return 17, f"{request.method}: {limits.calls} calls are open already"
         if self.draining:

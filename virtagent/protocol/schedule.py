@@ -6,11 +6,14 @@ import struct
 from collections import deque
 from typing import Protocol
 
-from virtagent.protocol.frames import ABORT, BATCH, FLAG_FIRST, FLAG_LAST, FRAGMENT, MESSAGE, FrameWriter
+from virtagent.protocol.frames import ABORT, BATCH, FLAG_FIRST, FLAG_LAST, FRAGMENT, FrameWriter
 
 __all__ = ["BULK", "CONTROL", "NORMAL", "URGENT", "Outgoing", "Scheduler", "Source"]
 
 CONTROL, URGENT, NORMAL, BULK = range(4)
+
+MOST_CONTROL = 4096
+"""Control frames that may wait: a peer that provokes more and reads none loses the session (rule L1)."""
 
 SHARE = 8
 """A class that waits gets at least one byte in this many (rule P2)."""
@@ -135,7 +138,7 @@ class MessageQueue:
                 self._scheduler.start_transfer(self, message, data)
             else:
                 message.left()
-                out.append(writer.frame(MESSAGE, 0, data))
+                out.append(writer.message(data))
             return False
         self._emit_batch(writer, limit, now, out)
         self.in_ring = bool(self)
@@ -166,7 +169,7 @@ class MessageQueue:
             message.left()
             batch.append(following)
         if len(batch) == 2:
-            out.append(writer.frame(MESSAGE, 0, batch[1]))
+            out.append(writer.message(batch[1]))
         else:
             batch[0] = BATCH_HEADER.pack(BATCH_MARK, len(batch) - 1)
             out.append(writer.frame(BATCH, 0, b"".join(batch)))
@@ -180,9 +183,23 @@ class Scheduler:
 
     Attributes:
         has_data: something waits to be sent.
+        is_flooded: more control frames wait than a peer that reads can provoke (rule L1).
+        sole: the message that waits alone, outside all queues, or None.
     """
 
-    __slots__ = ("_control", "_limit", "_next_transfer", "_owed", "_queues", "_rings", "_sources", "has_data")
+    __slots__ = (
+        "_control",
+        "_limit",
+        "_next_transfer",
+        "_owed",
+        "_queues",
+        "_rings",
+        "_sole_priority",
+        "_sources",
+        "has_data",
+        "is_flooded",
+        "sole",
+    )
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -191,13 +208,16 @@ class Scheduler:
         self._queues = [MessageQueue(self) for _ in range(4)]
         self._owed = [0.0] * 4
         self._sources = 0
+        self.sole: Outgoing | None = None
+        self._sole_priority = NORMAL
         self.has_data = False
+        self.is_flooded = False
         self._next_transfer = 1
 
     @property
     def waiting_messages(self) -> int:
         """Messages that wait in all classes."""
-        return sum(map(len, self._queues))
+        return sum(map(len, self._queues)) + (self.sole is not None)
 
     @property
     def waiting_control(self) -> int:
@@ -206,14 +226,31 @@ class Scheduler:
 
     def control(self, kind: int, stream: int, payload: bytes) -> None:
         """Queue a control frame."""
+        if self.sole is not None:
+            self._queue_sole(self.sole)
         self._control.append((kind, stream, payload))
         self.has_data = True
+        self.is_flooded = len(self._control) > MOST_CONTROL
 
     def message(self, priority: int, message: Outgoing) -> None:
-        """Queue a message in its class."""
+        """Queue a message in its class. One that waits alone needs no queue: it is what most calls are."""
+        if not self.has_data:
+            self.sole = message
+            self._sole_priority = priority
+            self.has_data = True
+            return
+        if self.sole is not None:
+            self._queue_sole(self.sole)
+        self._queue(priority, message)
+
+    def _queue_sole(self, sole: Outgoing) -> None:
+        self.sole = None
+        self._queue(self._sole_priority, sole)
+
+    def _queue(self, priority: int, message: Outgoing) -> None:
         queue = self._queues[priority]
         if not queue.in_ring:
-            queue.in_ring = self.has_data = True
+            queue.in_ring = True
             self._sources += 1
             self._rings[priority].append(queue)
         queue.append(message)
@@ -221,10 +258,16 @@ class Scheduler:
     def forget(self, priority: int, message: Outgoing) -> None:
         """A queued message is not wanted any more (rule C8); a half-sent one is aborted when its turn comes (P5)."""
         message.data = None
-        self._queues[priority].dropped()
+        if self.sole is message:
+            self.sole = None
+            self.has_data = False
+        else:
+            self._queues[priority].dropped()
 
     def ready(self, priority: int, source: Source) -> None:
         """A stream has something to send; it must not be queued already."""
+        if self.sole is not None:
+            self._queue_sole(self.sole)
         self._sources += 1
         self.has_data = True
         self._rings[priority].append(source)
@@ -236,13 +279,30 @@ class Scheduler:
         self._sources += 1
         self._rings[self._queues.index(queue)].append(transfer)
 
+    def emit_sole(self, writer: FrameWriter, message: Outgoing, now: float) -> bytes | None:
+        """The frame of the message that waits alone; None where it is not wanted any more, or has become a transfer."""
+        self.sole = None
+        data = message.take(now)
+        if data is not None and len(data) > self._limit:
+            self.start_transfer(self._queues[self._sole_priority], message, data)
+            return None
+        self.has_data = False
+        if data is None:
+            return None
+        message.left()
+        return writer.message(data)
+
     def emit(self, writer: FrameWriter, budget: int, now: float, out: Buffers) -> None:
         """Append frames to ``out`` until ``budget`` bytes are reached or nothing is left."""
+        total = 0
+        if self.sole is not None and (frame := self.emit_sole(writer, self.sole, now)) is not None:
+            out.append(frame)
+            total = len(frame)
         if self._control:
             for kind, stream, payload in self._control:
                 out.append(writer.frame(kind, stream, payload))
             self._control.clear()
-        total = 0
+            self.is_flooded = False
         rings = self._rings
         while self._sources and total < budget:
             contended = self._sources > 1

@@ -26,7 +26,7 @@ from virtagent.protocol.frames import (
 )
 from virtagent.protocol.keepalive import Keepalive
 from virtagent.protocol.limits import Limits
-from virtagent.protocol.messages import MessageReader, Violation
+from virtagent.protocol.messages import MessageReader
 from virtagent.protocol.reassembly import Reassembly, TooLong
 from virtagent.protocol.schedule import Buffers, Scheduler
 from virtagent.protocol.streams import MakeStream, StreamTable
@@ -38,9 +38,6 @@ FAST_BACKLOG = 64 * 1024
 
 LINE_BACKLOG = 0.01
 """Seconds of line time that may still wait below when the next frame is chosen (rule P7)."""
-
-MOST_CONTROL = 4096
-"""Control frames that may wait: a peer that provokes more and reads none loses the session (rule L1)."""
 
 OPAQUE = struct.Struct(">Q")
 
@@ -138,11 +135,6 @@ class Session:
         elif base == PONG:
             self._receive_pong(payload, now, events)
 
-    def check_flood(self) -> None:
-        """Raise :class:`Violation` if the peer provokes control frames and reads none."""
-        if self.scheduler.waiting_control > MOST_CONTROL:
-            raise Violation("it provokes answers and reads none")
-
     def _receive_pong(self, payload: memoryview, now: float, events: list[Any]) -> None:
         if self._ping is not None and len(payload) == OPAQUE.size and OPAQUE.unpack(payload)[0] == self._ping[0]:
             events.append(Pong(now - self._ping[1]))
@@ -192,7 +184,7 @@ class Session:
         """Send the sign of life that is due (rule K1); whether one was due."""
         if not self.keepalive.wants_to_send(now):
             return False
-        if not self.scheduler.waiting_control:  # on a channel that takes nothing, one is enough
+        if not self.scheduler.has_data:  # what waits is a sign of life too, and on a blocked channel one is enough
             self.scheduler.control(ALIVE, 0, b"")
         self.keepalive.last_sent = now
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -66,7 +67,9 @@ def measure(arguments: list[str], path: str, ours: bool) -> tuple[float, float]:
     """Seconds from the start of the process to its first answer, and its idle RSS in MiB."""
     Path(path).unlink(missing_ok=True)
     started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.DEVNULL)
+    # As installed: pip compiles what it installs, and an editable tree must be allowed to keep what it compiles.
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.DEVNULL, env=environment)
     try:
         client = connected(path)
         (our_answer if ours else bare_answer)(client)

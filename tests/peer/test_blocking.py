@@ -313,9 +313,8 @@ with connect(sys.argv[1]) as peer:
 
 
 def test_a_forked_child_is_told_instead_of_hanging(server: Server) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", FORKER, server.url], capture_output=True, text=True, timeout=30, check=True
-    )
+    command = [sys.executable, "-c", FORKER, server.url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     child, parent = done.stdout.splitlines()
     assert "forked" in child
     assert parent == "parent: 1"

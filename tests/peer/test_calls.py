@@ -439,7 +439,7 @@ async def test_twenty_thousand_cancelled_and_timed_out_calls_leave_nothing() -> 
         tracemalloc.start()
         try:
             before = tracemalloc.get_traced_memory()[0]
-            for _ in range(34):
+            for _ in range(37):
                 await round_of(500)
             gc.collect()
             grown = tracemalloc.get_traced_memory()[0] - before
@@ -509,7 +509,7 @@ async def test_a_call_without_deadline_says_so_and_lasts() -> None:
 
     async def outer(ctx: Context) -> str:
         seen.append(ctx.remaining())
-        await asyncio.sleep(100_000)
+        await asyncio.sleep(20_000)
         return "at last"
 
     async with peer_pair(handlers_b=[handler(outer)]) as (a, _):

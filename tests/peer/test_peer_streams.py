@@ -216,9 +216,7 @@ async def test_an_upload_that_nobody_takes_is_reset_and_its_source_closed() -> N
         await until(lambda: is_idle(a, b))
         with pytest.raises(UsageError):
             await a.call("refuse", OutgoingStream(source("unsent")), object())
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert is_idle(a, b)
+        await until(lambda: is_idle(a, b))
     assert set(closed) <= {"refused", "ignored", "not there", "notified"}
 
 
@@ -481,3 +479,14 @@ async def test_urgent_calls_overtake_a_bulk_transfer() -> None:
 
         await asyncio.gather(call("bulk", 20_000), call("normal", 5000), call("urgent", 100))
         assert order == ["urgent", "normal", "bulk"]
+
+
+async def test_a_message_whose_second_stream_is_refused_leaves_no_first_one_behind() -> None:
+    """Rules T9, T11: a message that cannot be sent opens nothing, nor do its streams join the next message."""
+    few = PeerOptions(limits=Limits(streams=1))
+    async with peer_pair(handlers_b=[ECHO], options_b=few) as (a, b):
+        for _ in range(3):
+            with pytest.raises(Exception, match="open streams"):
+                await a.call("echo", [NewStream(), NewStream()])
+            assert await a.call("echo", 1) == 1
+            assert is_idle(a, b)

@@ -71,7 +71,7 @@ class Joined:
 
     def pump(self) -> None:
         for _ in range(10_000):
-            if not any(end.scheduler.has_data or end.table.credits for end in (self.one, self.other)):
+            if not any(end.wire or end.scheduler.has_data or end.table.credits for end in (self.one, self.other)):
                 return
             self.one.emit()
             self.one.deliver_to(self.other)

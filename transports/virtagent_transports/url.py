@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import string
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from urllib.parse import quote, unquote_to_bytes
 
 from virtagent.errors import UrlError
 
@@ -14,6 +14,9 @@ from . import registry
 __all__ = ["ChannelUrl"]
 
 _SECRETS = frozenset({"passphrase", "password", "psk", "secret", "token"})
+_UNRESERVED = frozenset(string.ascii_letters + string.digits + "_.-~")
+"""RFC 3986, section 2.3."""
+
 _SAFE = "/:@[],+=~"
 
 
@@ -82,10 +85,10 @@ class ChannelUrl:
     def _text(self, options: Iterable[tuple[str, str]]) -> str:
         if getattr(registry.load(self.scheme), "RAW_TARGET", False):
             return f"{self.scheme}:{self.target}"
-        target = quote(self.target, safe=_SAFE)
+        target = _quote(self.target, _SAFE)
         if target.startswith("//"):
             target = f"//{target}"
-        query = "&".join(f"{quote(name)}={quote(value, safe=_SAFE + '*')}" for name, value in options)
+        query = "&".join(f"{_quote(name, '')}={_quote(value, _SAFE + '*')}" for name, value in options)
         return f"{self.scheme}:{target}{'?' if query else ''}{query}"
 
     def number(self, option: str, default: int, *, low: int, high: int, base: int = 10) -> int:
@@ -142,7 +145,20 @@ class ChannelUrl:
         return host, int(port)
 
 
+def _quote(text: str, safe: str) -> str:
+    """Percent-encode what needs it; most URLs need nothing, and urllib would be half a megabyte of a guest daemon."""
+    if set(text) <= _UNRESERVED.union(safe):
+        return text
+    from urllib.parse import quote  # noqa: PLC0415 - see above
+
+    return quote(text, safe=safe)
+
+
 def _decode(part: str, text: str) -> str:
+    if "%" not in part:
+        return part
+    from urllib.parse import unquote_to_bytes  # noqa: PLC0415 - as in _quote()
+
     try:
         return unquote_to_bytes(part).decode()
     except UnicodeDecodeError:

@@ -49,8 +49,7 @@ class Up(msgspec.Struct, frozen=True, kw_only=True):
         boot_id: tells one boot of the machine from another.
         time: the guest's clock.
         agent_uptime: seconds since its process started; a session that was only re-established has a large one.
-        reason: why: "boot" (its first start in this boot), "restart" (a later one), "session" (another session of an
-            agent that has run all the time).
+        reason: why the agent started: "boot" (its first start in this boot) or "restart" (a later one).
     """
 
     version: str

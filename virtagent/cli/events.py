@@ -24,7 +24,10 @@ __all__ = ["command"]
 
 def as_text(name: str, fields: dict[str, Any]) -> str:
     """One line: when it came here, what it is, and its fields."""
-    told = " ".join(f"{key}={one_line(str(value))}" for key, value in fields.items() if value not in (None, ""))
+    shown = {key: value for key, value in fields.items() if value not in (None, "") and key != "time"}
+    if "load" in shown:
+        shown["load"] = ",".join(f"{each:.2f}" for each in shown["load"])
+    told = " ".join(f"{key}={one_line(str(value))}" for key, value in shown.items())
     return f"{datetime.now(UTC).astimezone():%F %T} {name} {told}".rstrip()
 
 

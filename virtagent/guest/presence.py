@@ -32,7 +32,6 @@ class Presence:
     def __init__(self, agent: AgentService, start_reason: str) -> None:
         self._agent = agent
         self._start_reason = start_reason
-        self._told: set[str] = set()
         self._sequence = 0
 
     def welcome(self, peer: Peer) -> None:
@@ -47,15 +46,12 @@ class Presence:
         who = peer.info.identity
         log.debug("%s: session with %s %s (%s)", peer.name, who.role or "peer", who.name or "?", who.software)
         self._agent.sessions[peer] = time.monotonic()
-        # The first session on a channel tells why the agent started; later ones are only further sessions.
-        reason = "session" if peer.name in self._told else self._start_reason
-        self._told.add(peer.name)
         event = Up(
             version=__version__,
             boot_id=facts.boot_id(),
             time=facts.now(),
             agent_uptime=round(self._agent.uptime, 3),
-            reason=reason,
+            reason=self._start_reason,
         )
         with contextlib.suppress(SessionLost, PeerClosed):
             stub(AgentEvents, peer).up(event)

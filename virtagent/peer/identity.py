@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 import socket
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ def local_identity(
     return Identity(
         role=role,
         name=name or socket.gethostname(),
-        software=f"virtagent {__version__} python {platform.python_version()}",
+        software=f"virtagent {__version__} python {'.'.join(map(str, sys.version_info[:3]))}",
         machine=hashed(read_line(MACHINE_ID)),
         boot=read_line(BOOT_ID),
         digest=digest,

@@ -29,7 +29,6 @@ from virtagent.peer.options import CLASSES, CallOptions, PeerOptions
 from virtagent.peer.pump import pump
 from virtagent.peer.state import PeerState, StateCell
 from virtagent.peer.stream import NewStream, OutgoingStream, StreamCall, StreamEnd
-from virtagent.peer.trace import Trace
 from virtagent.protocol.connection import Connection
 from virtagent.protocol.endpoint import Endpoint
 from virtagent.protocol.events import GoodbyeDone, Liveness, Pong, SessionEnded, SessionUp, Trouble
@@ -41,6 +40,7 @@ from virtagent.protocol.streams import ITEMS, RECEIVES, SENDS
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from virtagent.peer.trace import Trace
     from virtagent.protocol.announcement import Announcement
 
 __all__ = ["Peer"]
@@ -107,7 +107,7 @@ class Peer(Caller, ChannelUser):
         self._pinged = 0.0
         self._goodbye: asyncio.Future[bool] | None = None
         self._closing = False
-        self._trace = Trace(options.trace, name) if options.trace is not None else None
+        self._trace = begin_trace(options.trace, name) if options.trace is not None else None
         self._dispatcher = Dispatcher(
             self,
             router,
@@ -706,6 +706,13 @@ class CallerWithOptions(Caller):
 
     def stream(self, method: str, /, *args: Any, **params: Any) -> StreamCall:
         return StreamCall(self, method, args, params)
+
+
+def begin_trace(path: str, name: str) -> Trace:
+    """Begin to record; few do, so nobody else loads what it needs."""
+    from virtagent.peer.trace import Trace  # noqa: PLC0415
+
+    return Trace(path, name)
 
 
 def clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:

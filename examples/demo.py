@@ -98,21 +98,21 @@ async def show(guest: virtagent.Guest, path: str) -> None:
 
 
 async def follow_kernel_log(guest: virtagent.Guest) -> None:
-    """Show the kernel log's end and, where this process may write to it, a line that arrives while it is followed."""
+    """Follow the kernel log until a line arrives that this process writes to it, where it may."""
     mark = f"virtagent demo {os.getpid()}"
     try:
         with open("/dev/kmsg", "w") as kmsg:
             say("\nfollowing the kernel log; this process writes a line to it")
-            async with asyncio.timeout(10):
-                async for record in guest.log.kernel(follow=True):
-                    if kmsg.writable() and not kmsg.closed:
-                        kmsg.write(mark + "\n")
-                        kmsg.close()
+            async with asyncio.timeout(10), guest.log.kernel(follow=True) as records:
+                kmsg.write(mark + "\n")
+                kmsg.flush()
+                async for record in records:
                     if mark in record.message:
                         say(f"  [{record.timestamp:12.6f}] {record.message}")
-                        return
-    except (PermissionError, FileNotFoundError, virtagent.errors.PermissionDenied) as error:
-        say(f"\nthe kernel log is not shown: {error}; run as root to see it followed")
+                        break
+    except (OSError, virtagent.errors.PermissionDenied, virtagent.errors.NotFound) as error:
+        say(f"\nthe kernel log cannot be followed here: {error}")
+        say("  (as root it can)")
 
 
 async def main() -> None:

@@ -30,8 +30,8 @@ def command(settings: Settings, method: str, arguments: tuple[str, ...]) -> int:
     """Call a method and print its result as JSON.
 
     METHOD is a name such as system.info. ARGUMENTS are KEY=VALUE pairs, or values by position, or one JSON object or
-    array. A value is JSON where it can be, else text: level=3 is a number, level='"3"' is text. A stream is printed as it comes: items as JSON, one a
-    line; bytes as they are.
+    array. A value is JSON where it can be, else text: level=3 is a number, level='"3"' is text. A stream is printed
+    as it comes: items as JSON, one a line; bytes as they are.
     """
     args, params = parse_arguments(arguments)
 

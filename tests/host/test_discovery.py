@@ -39,8 +39,8 @@ def test_a_configuration_that_is_missing_names_no_guests(file: Path) -> None:
 
 
 def test_guests_are_read(file: Path) -> None:
-    file.write_text('[guests.web1]\nurl = "unix:/run/vm/web1.sock"\n[guests."db.a"]\nurl = "tcp:h:1?dialect=plain"\n')
-    assert read_guests(file) == {"web1": "unix:/run/vm/web1.sock", "db.a": "tcp:h:1?dialect=plain"}
+    file.write_text('[guests.web1]\nurl = "unix:/run/vm/web1.sock"\n[guests."db.a"]\nurl = "tcp:127.0.0.1:1?dialect=plain"\n')
+    assert read_guests(file) == {"web1": "unix:/run/vm/web1.sock", "db.a": "tcp:127.0.0.1:1?dialect=plain"}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 import msgpack
 import pytest
 
-import virtagent.peer.peer
+import virtagent.peer.link
 from virtagent.errors import ChannelUnavailable, MethodNotFound, PeerGone, SessionLost, UsageError
 from virtagent.peer.connecting import Connecting, ConnectingPeer
 from virtagent.peer.context import Context
@@ -210,8 +210,8 @@ async def test_a_client_that_says_nothing_is_closed_after_a_while(
     short_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rule X1: 10 seconds; shortened here, since real sockets know no virtual time."""
-    assert virtagent.peer.peer.FIRST_BYTE_TIMEOUT == 10
-    monkeypatch.setattr(virtagent.peer.peer, "FIRST_BYTE_TIMEOUT", 0.05)
+    assert virtagent.peer.link.FIRST_BYTE_TIMEOUT == 10
+    monkeypatch.setattr(virtagent.peer.link, "FIRST_BYTE_TIMEOUT", 0.05)
     async with Listening(f"unix:{short_tmp}/s", [ECHO]) as listening:
         async with PlainClient.connected(short_tmp / "s") as client:
             assert await client.receive() is None

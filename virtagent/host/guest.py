@@ -11,7 +11,7 @@ from virtagent.api.log import Log
 from virtagent.api.system import System
 from virtagent.peer.caller import Caller
 from virtagent.peer.connecting import ConnectingPeer
-from virtagent.peer.peer import CallerWithOptions, make_options
+from virtagent.peer.with_options import CallerWithOptions, make_options
 from virtagent.service.introspection import Introspection
 from virtagent.service.stub import stub
 
@@ -63,7 +63,7 @@ class Guest(_Stubs, ConnectingPeer):
         Raises:
             UsageError: an option that does not exist, or a value that cannot be.
         """
-        return GuestWithOptions(self, make_options(options))
+        return GuestWithOptions(self._call, self._notify, make_options(options))
 
 
 class GuestWithOptions(_Stubs, CallerWithOptions):

@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
+
 from virtagent.guest import facts
 from virtagent.guest.down_reason import down_reason
 from virtagent.guest.notify_socket import notify_manager
@@ -25,7 +26,7 @@ async def test_the_system_is_told() -> None:
 
 
 def test_os_release_is_read_as_a_shell_reads_it() -> None:
-    text = "# comment\nNAME=\"A \\\"B\\\" \\$\\\\\"\nID=debian\nVERSION='12 \\x'\nbroken\n"
+    text = '# comment\nNAME="A \\"B\\" \\$\\\\"\nID=debian\nVERSION=\'12 \\x\'\nbroken\n'
     assert facts.parse_os_release(text) == {"NAME": 'A "B" $\\', "ID": "debian", "VERSION": "12 \\x"}
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from virtagent.errors import CallError, FailedPrecondition, InvalidArgument, NotFound
 from virtagent.guest import file_reader
 from virtagent.guest.file_reader import FileReader, open_for_reading

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from virtagent.api.log import KernelRecord
 from virtagent.errors import PermissionDenied, Unavailable
-from virtagent.guest import kernel_log
 from virtagent.guest.kernel_log import KMSG, KernelLog, Kmsg, Syslog, open_kernel_log
 from virtagent.guest.kmsg import parse_record, parse_syslog_line
 from virtagent.guest.log import Chosen, Followers, LogService
@@ -86,7 +86,7 @@ class FakeKmsg:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *found: bytes | int) -> None:
         self.found: Iterator[bytes | int] = iter(found)
-        monkeypatch.setattr(kernel_log.os, "read", self.read)
+        monkeypatch.setattr("virtagent.guest.kernel_log.os.read", self.read)
 
     def read(self, descriptor: int, size: int) -> bytes:
         each = next(self.found, errno.EAGAIN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 import virtagent
 from virtagent.api.system import Kernel
 from virtagent.guest.agent import AgentService

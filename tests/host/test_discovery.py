@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from virtagent.errors import UrlError, UsageError
 from virtagent.host.discovery import CHANNEL, KnownGuest, libvirt_guests, list_guests, resolve
 from virtagent.host.registry import configuration_file, read_guests, without_dialect
@@ -39,14 +40,15 @@ def test_a_configuration_that_is_missing_names_no_guests(file: Path) -> None:
 
 
 def test_guests_are_read(file: Path) -> None:
-    file.write_text('[guests.web1]\nurl = "unix:/run/vm/web1.sock"\n[guests."db.a"]\nurl = "tcp:127.0.0.1:1?dialect=plain"\n')
+    second = '[guests."db.a"]\nurl = "tcp:127.0.0.1:1?dialect=plain"\n'
+    file.write_text(f'[guests.web1]\nurl = "unix:/run/vm/web1.sock"\n{second}')
     assert read_guests(file) == {"web1": "unix:/run/vm/web1.sock", "db.a": "tcp:127.0.0.1:1?dialect=plain"}
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('[guests.web1]\nurl = "unix:/x', "line 2"),
+        ("[guests.web1]\nurl = unix:/x\n", "line 2"),
         ('\n[guest.web1]\nurl = "unix:/x"\n', "line 2: unknown key 'guest'"),
         ("guests = 3", "line 1: 'guests' is no table"),
         ('[guests]\n"a b" = {}\n', "line 2: 'a b' is no name"),

@@ -179,7 +179,7 @@ class Model:
         shake.peer_tag = local.peer
         shake._candidate = Candidate(local.candidate, local.candidate_peer, local.retries) if local.candidate else None
         shake.unanswered = 0
-        shake._due = local.due
+        shake.due = local.due
         shake._offering = local.offering
         shake._retry = 0.05
         shake._retry_at = 0.05 if local.timer else None
@@ -194,7 +194,7 @@ class Model:
             candidate.tag if candidate else 0,
             candidate.peer_tag if candidate else 0,
             min(candidate.retries, 1) if candidate else 0,
-            shake._due,
+            shake.due,
             shake._offering,
             shake._retry_at is not None,
             tuple(shake._answered) if self.world.limited else (),

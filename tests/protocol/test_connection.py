@@ -756,6 +756,20 @@ def test_a_goodbye_is_acknowledged_and_tells_its_reason() -> None:
     assert not pair.left.connection.has_data
 
 
+def test_a_goodbye_leaves_behind_what_was_queued_before_it() -> None:
+    """Rule G1: on a slow line an answer takes seconds to leave, and it must arrive all the same."""
+    pair = Pair(SERIAL).up()
+    call = pair.right.call("big")
+    pair.pump()
+    (request,) = pair.left.of(Request)
+    pair.left.connection.respond(request, bytes(30_000))
+    assert pair.left.connection.goodbye("stop", "", pair.now)
+    pair.advance(8)
+    assert call.error is None
+    assert call.result == bytes(30_000)
+    assert [event.acknowledged for event in pair.left.of(GoodbyeDone)] == [True]
+
+
 def test_after_a_goodbye_the_peer_is_left_in_peace_for_two_seconds() -> None:
     """Rules H10, G2."""
     pair = Pair(VIRTIO, VIRTIO).up()

@@ -14,6 +14,7 @@ from time import perf_counter
 from typing import Any
 
 import pytest
+
 from tests.vm.harness import HarnessError, Image, Machine, Snapshots, build_image, build_wheel
 from tests.vm.talk import AGENT, AGENT_FILES, IMPATIENT_AGENT, PORT
 

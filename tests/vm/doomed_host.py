@@ -1,8 +1,12 @@
-"""A host process that dies of SIGKILL in the middle of something: `python doomed_host.py URL half-frame|request|reading`."""
+"""A host process that dies of SIGKILL in the middle of something.
+
+Use: `python doomed_host.py URL half-frame|request|reading`.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import signal
@@ -37,12 +41,14 @@ async def half_a_frame(guest: Guest) -> None:
 
 
 async def part_of_a_request(guest: Guest) -> None:
-    """Begin a request of 16 MB; die as soon as the kernel takes no more."""
-    call = asyncio.create_task(guest.call("probe.size", data=bytes(15 << 20)))
-    await asyncio.sleep(0)
+    """Begin a large request; die when the kernel takes no more, or a slow line has taken a part."""
+    assert guest.info is not None
+    call = asyncio.create_task(guest.call("probe.size", data=bytes(guest.info.message // 2)))
     assert guest.channel is not None
-    while not guest.channel.paused:
-        await asyncio.sleep(0)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.3):
+            while not guest.channel.paused:
+                await asyncio.sleep(0)
     assert not call.done()
     die()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import virtagent
 from tests.vm.harness import Machine
-from virtagent import Guest, PeerOptions, PeerState, Service
+from virtagent import Guest, PeerOptions, PeerState, Service, method
 from virtagent.api.agent import AgentEvents, Down, Heartbeat, Up
 
 PORT = "org.virtagent.0"
@@ -56,13 +56,16 @@ class Events(AgentEvents):
         self.downs: asyncio.Queue[Down] = asyncio.Queue()
         self.heartbeats: asyncio.Queue[Heartbeat] = asyncio.Queue()
 
-    async def up(self, event: Up) -> None:
+    @method(inline=True)
+    def up(self, event: Up) -> None:
         self.ups.put_nowait(event)
 
-    async def down(self, event: Down) -> None:
+    @method(inline=True)
+    def down(self, event: Down) -> None:
         self.downs.put_nowait(event)
 
-    async def heartbeat(self, event: Heartbeat) -> None:
+    @method(inline=True)
+    def heartbeat(self, event: Heartbeat) -> None:
         self.heartbeats.put_nowait(event)
 
 
@@ -132,5 +135,8 @@ async def connected(url: str, *, timeout: float = PATIENCE, wait: bool = False) 
 @asynccontextmanager
 async def connected_to_both(machine: Machine, *, told: bool = False) -> AsyncIterator[tuple[Line, Line]]:
     """Connect over virtio-serial and over the UART at once."""
-    async with connected(url_of(machine, PORT, told=told)) as virtio, connected(url_of(machine, UART, told=told)) as uart:
+    async with (
+        connected(url_of(machine, PORT, told=told)) as virtio,
+        connected(url_of(machine, UART, told=told)) as uart,
+    ):
         yield virtio, uart

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+
 from tests.vm.conftest import Stopwatch
 from tests.vm.harness import Machine
 from tests.vm.talk import PORT, UART, Line, connected, connected_to_both, url_of
@@ -38,20 +39,20 @@ async def test_both_sides_call_over_both_channels_at_once(guest: Machine, told: 
         await lines.__aexit__(None, None, None)
 
 
-@pytest.mark.parametrize(("channel", "size"), [(PORT, 4 << 20), (UART, 8 << 10)])
+@pytest.mark.parametrize(("channel", "size"), [(PORT, 4 << 20), (UART, 32 << 10)])
 async def test_a_message_longer_than_many_frames_arrives_whole_both_ways(
     guest: Machine, channel: str, size: int, stopwatch: Stopwatch
 ) -> None:
     sent = bytes(range(256)) * (size // 256)
-    async with connected(url_of(guest, channel)) as line:
+    async with connected(url_of(guest, channel, told=True)) as line:
         with stopwatch(f"{size >> 10} KiB there and back over {channel}"):
             assert await line.guest.call("probe.echo", value=sent) == sent
 
 
 @pytest.mark.parametrize("channel", [PORT, UART])
 async def test_a_ping_overtakes_a_long_message(guest: Machine, channel: str, stopwatch: Stopwatch) -> None:
-    size = (8 << 20) if channel == PORT else (8 << 10)
-    async with connected(url_of(guest, channel)) as line:
+    size = (8 << 20) if channel == PORT else (32 << 10)
+    async with connected(url_of(guest, channel, told=True)) as line:
         long = asyncio.create_task(line.guest.call("probe.size", data=bytes(size)))
         await asyncio.sleep(0)  # the long one is first in the queue
         with stopwatch(f"ping behind {size >> 10} KiB over {channel}"):

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 
 import pytest
+
 from tests.vm.conftest import MachineFactory, Stopwatch
 from tests.vm.harness import Image, Machine, blob_digest
 from tests.vm.talk import AGENT, PORT, UART, Line, connected, connected_to_both, url_of
@@ -25,10 +26,10 @@ async def test_proc_files_are_what_the_guests_shell_shows(guest: Machine) -> Non
             shown = (await guest.shell(f"cat {path}")).encode()
             for line in lines:
                 assert await read(line, path) == shown, path
-        shown = await guest.shell("grep MemTotal /proc/meminfo")
+        total = await guest.shell("grep MemTotal /proc/meminfo")
         for line in lines:
             meminfo = (await read(line, "/proc/meminfo")).decode()
-            assert shown in meminfo
+            assert total in meminfo
             assert len(meminfo.splitlines()) == len((await guest.shell("cat /proc/meminfo")).splitlines())
 
 
@@ -80,7 +81,9 @@ async def test_a_file_that_is_not_there_is_not_found(guest: Machine) -> None:
 async def test_large_files_arrive_unharmed_over_both_channels_at_once(
     machine_factory: MachineFactory, agent_image: Image, stopwatch: Stopwatch
 ) -> None:
-    guest = await machine_factory(cold=True, image=agent_image, ports=(PORT,), agent=AGENT, blob=("/tmp/blob", BLOB_SIZE))
+    guest = await machine_factory(
+        cold=True, image=agent_image, ports=(PORT,), agent=AGENT, blob=("/tmp/blob", BLOB_SIZE)
+    )
 
     async def digest(line: Line, name: str, size: int | None) -> str:
         with stopwatch(f"{BLOB_SIZE if size is None else size >> 20} MiB file over {name}, both channels at once"):

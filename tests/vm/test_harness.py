@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.vm.conftest import MachineFactory, Stopwatch
 from tests.vm.harness import (
     GuestError,

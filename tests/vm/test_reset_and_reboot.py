@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+
 from tests.vm.conftest import MachineFactory, Stopwatch
 from tests.vm.harness import Image, Machine
 from tests.vm.talk import AGENT, PORT, UART, connected, connected_to_both, url_of

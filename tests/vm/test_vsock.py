@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from tests.vm.conftest import MachineFactory, Stopwatch
 from tests.vm.harness import Image, Machine
 

@@ -42,6 +42,9 @@ __all__ = ["ChannelFacts", "Connection"]
 GOODBYE_TIMEOUT = 2.0
 """Seconds to wait for a goodbye's acknowledgement (rule G3)."""
 
+FAREWELL_TIMEOUT = 10.0
+"""Seconds in which what was queued before a goodbye must have left (rule G1)."""
+
 QUIET_AFTER_GOODBYE = 2.0
 """Seconds before the first hello after a goodbye (rule H10)."""
 
@@ -404,8 +407,8 @@ class Connection(Endpoint):
         if self._session is None:
             return False
         self.calls.draining = True
-        self._session.scheduler.control(GOODBYE, 0, encode_goodbye(reason, message))
-        self._goodbye_at = now + GOODBYE_TIMEOUT
+        self._session.farewell = encode_goodbye(reason, message)
+        self._goodbye_at = now + FAREWELL_TIMEOUT
         self._schedule()
         return True
 
@@ -469,7 +472,11 @@ class Connection(Endpoint):
         session = self._session
         self.more = False
         if session is not None and (session.scheduler.has_data or session.has_data):
+            leaving = session.farewell is not None
             session.emit(now, out)
+            if leaving and session.farewell is None:
+                self._goodbye_at = now + GOODBYE_TIMEOUT
+                self._schedule()
             self.more = session.scheduler.has_data
             if self.more and session.agreement.line_rate is not None:
                 self.next_timer_at = min(self.next_timer_at, session.next_timer())

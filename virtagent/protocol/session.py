@@ -17,6 +17,7 @@ from virtagent.protocol.frames import (
     CREDIT,
     DATA,
     FRAGMENT,
+    GOODBYE,
     MESSAGE,
     PING,
     PONG,
@@ -54,6 +55,9 @@ class Session:
         make_stream: the class of streams.
         flush_wanted: called when there is something to send that nothing received has caused.
         now: the time.
+
+    Attributes:
+        farewell: the payload of the goodbye that leaves when nothing else waits (rule G1), or None.
     """
 
     __slots__ = (
@@ -64,6 +68,7 @@ class Session:
         "_pong",
         "_reassembly",
         "agreement",
+        "farewell",
         "keepalive",
         "peer",
         "scheduler",
@@ -104,6 +109,7 @@ class Session:
         self._ping: tuple[int, float] | None = None
         self._ping_count = 0
         self._pong: bytes | None = None
+        self.farewell: bytes | None = None
 
     # -- frames in -----------------------------------------------------------------------------------------------
 
@@ -145,7 +151,12 @@ class Session:
     @property
     def has_data(self) -> bool:
         """Whether :meth:`emit` may have something (a slow line may still want to wait)."""
-        return self.scheduler.has_data or bool(self.streams.credits) or self._pong is not None
+        return (
+            self.scheduler.has_data
+            or bool(self.streams.credits)
+            or self._pong is not None
+            or self.farewell is not None
+        )
 
     def emit(self, now: float, out: Buffers) -> None:
         """Append what goes next: about 64 KiB, or 50 ms of line time (rule P7)."""
@@ -161,6 +172,9 @@ class Session:
         else:
             self.scheduler.emit(self.writer, 1, now, out)
             self._line_free = max(now, self._line_free) + sum(map(len, out)) / self._line_rate
+        if self.farewell is not None and not self.scheduler.has_data:
+            out.append(self.writer.frame(GOODBYE, 0, self.farewell))
+            self.farewell = None
         if out:
             self.keepalive.last_sent = now
 

@@ -429,7 +429,7 @@ class Peer(Caller, Link):
             )
 
     async def _say_goodbye(self, reason: str, message: str) -> None:
-        if not self._core.goodbye(reason, message, self._clock()):
+        if not self._core.goodbye(reason, message, self._clock(), patience=self.options.drain):
             return
         self._goodbye = self._loop.create_future()
         self._flush()

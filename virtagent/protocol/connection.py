@@ -42,9 +42,6 @@ __all__ = ["ChannelFacts", "Connection"]
 GOODBYE_TIMEOUT = 2.0
 """Seconds to wait for a goodbye's acknowledgement (rule G3)."""
 
-FAREWELL_TIMEOUT = 10.0
-"""Seconds in which what was queued before a goodbye must have left (rule G1)."""
-
 QUIET_AFTER_GOODBYE = 2.0
 """Seconds before the first hello after a goodbye (rule H10)."""
 
@@ -403,12 +400,12 @@ class Connection(Endpoint):
 
     # -- goodbye -------------------------------------------------------------------------------------------------
 
-    def goodbye(self, reason: str, message: str, now: float) -> bool:
+    def goodbye(self, reason: str, message: str, now: float, *, patience: float = 10.0) -> bool:
         if self._session is None:
             return False
         self.calls.draining = True
         self._session.farewell = encode_goodbye(reason, message)
-        self._goodbye_at = now + FAREWELL_TIMEOUT
+        self._goodbye_at = now + patience
         self._schedule()
         return True
 

@@ -91,8 +91,15 @@ class Endpoint(ABC):
         """The channel is gone, and with it the session; returns events."""
 
     @abstractmethod
-    def goodbye(self, reason: str, message: str, now: float) -> bool:
-        """Say goodbye; :class:`GoodbyeDone` follows. False where there is nothing to say it in (rule G1)."""
+    def goodbye(self, reason: str, message: str, now: float, *, patience: float = 10.0) -> bool:
+        """Say goodbye; :class:`GoodbyeDone` follows. False where there is nothing to say it in (rule G1).
+
+        Args:
+            reason: one word for programs.
+            message: one line for people.
+            now: the time.
+            patience: seconds in which what was queued before it must have left.
+        """
 
     @abstractmethod
     def ping(self, now: float) -> bool:

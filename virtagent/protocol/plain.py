@@ -107,7 +107,7 @@ class PlainConnection(Endpoint):
         self._end(SessionLost(reason), events)
         return events
 
-    def goodbye(self, reason: str, message: str, now: float) -> bool:
+    def goodbye(self, reason: str, message: str, now: float, *, patience: float = 10.0) -> bool:
         self.calls.draining = True
         return False
 

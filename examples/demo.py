@@ -52,6 +52,11 @@ def short(url: str) -> str:
     return url.replace(tempfile.gettempdir(), "...")
 
 
+def carry(here: int, there: int) -> None:
+    """Bytes from one pty's master to the other's."""
+    os.write(there, os.read(here, 2048))
+
+
 @asynccontextmanager
 async def serial_line() -> AsyncIterator[tuple[str, str]]:
     """Two ptys, joined: the names of the guest's and of the host's end."""
@@ -61,7 +66,7 @@ async def serial_line() -> AsyncIterator[tuple[str, str]]:
     for _, slave in ends:
         tty.setraw(slave)
     for here, there in (masters, masters[::-1]):
-        loop.add_reader(here, lambda here=here, there=there: os.write(there, os.read(here, 2048)))
+        loop.add_reader(here, carry, here, there)
     try:
         yield os.ttyname(ends[0][1]), os.ttyname(ends[1][1])
     finally:
@@ -103,7 +108,7 @@ async def follow_kernel_log(guest: virtagent.Guest) -> None:
     try:
         with open("/dev/kmsg", "w") as kmsg:
             say("\nfollowing the kernel log; this process writes a line to it")
-            async with asyncio.timeout(10), guest.log.kernel(follow=True) as records:
+            async with asyncio.timeout(10), virtagent.TypedStream.of(guest.log.kernel(follow=True)) as records:
                 kmsg.write(mark + "\n")
                 kmsg.flush()
                 async for record in records:
@@ -141,9 +146,8 @@ async def main() -> None:
                     say(f"  {state.value}: {guest.detail}")
                     break
             await process.wait()
-        say(
-            f"  it ended with status {process.returncode}\n\nThat was it. Next: README.md, or 'make demo-vm' for a real guest."
-        )
+        say(f"  it ended with status {process.returncode}\n")
+        say("That was it. Next: README.md, or 'make demo-vm' for a real guest.")
 
 
 if __name__ == "__main__":

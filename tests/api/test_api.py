@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from tests.service.wire import Canned, Wire
 from virtagent.api import agent, files, log, system
 from virtagent.api.agent import Agent, AgentEvents, Down, Heartbeat, Pong, Up

@@ -37,7 +37,7 @@ async def connected(url: str, *handlers: Handler, plain: bool = False) -> AsyncI
 async def eventually(condition: Any) -> None:
     """Wait until a condition on another socket's side holds; the loop polls its sockets meanwhile."""
     async with asyncio.timeout(BOUND):
-        while not condition():  # noqa: ASYNC110 - nothing tells an event
+        while not condition():
             await asyncio.sleep(0)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Optional
 
 import msgspec
 import pytest
+
 from virtagent.service.annotation import (
     REFUSALS,
     Unsupported,

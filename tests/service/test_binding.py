@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tests.service.wire import context, through_msgpack
 from virtagent.errors import InvalidArgument
 from virtagent.peer.context import Context

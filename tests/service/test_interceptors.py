@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+
 from tests.service.wire import Wire, context
 from virtagent.errors import InvalidArgument, NotFound, PermissionDenied
 from virtagent.peer.context import Context

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import msgspec
 import pytest
+
 from tests.service.wire import Wire, context
 from virtagent.errors import MethodNotFound, NotFound
 from virtagent.peer.context import Context

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.service.wire import context
 from virtagent.errors import UsageError
 from virtagent.service.loading import Loading, load_entry_points, load_folder

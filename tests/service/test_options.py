@@ -4,6 +4,7 @@ import threading
 from typing import Any
 
 import pytest
+
 from virtagent.errors import InternalError, NotFound, UsageError
 from virtagent.service.options import MethodOptions, in_thread, is_in_thread, method, options_of
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 import pytest
+
 from tests.service.wire import Wire, context
 from virtagent.errors import NotFound, UsageError
 from virtagent.peer.context import Context

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from virtagent.errors import InvalidArgument, StreamReset
 from virtagent.peer.stream import OutgoingStream
 from virtagent.service.streams import TypedStream, outgoing, typed

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tests.service.wire import Canned, Wire, through_msgpack
 from virtagent.errors import InternalError, InvalidArgument, NotFound, ResourceExhausted, UsageError
 from virtagent.peer.context import Context

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any, cast
 
 import msgpack
+
 from virtagent.errors import MethodNotFound, error_from_wire, error_to_wire
 from virtagent.peer.caller import Caller
 from virtagent.peer.context import Context

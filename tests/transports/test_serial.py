@@ -213,7 +213,7 @@ async def test_reads_take_what_is_there_and_not_1_kib() -> None:
         sent = os.write(master, bytes(4000))  # a pty may take less
         assert sent > 1024
         async with asyncio.timeout(BOUND):
-            while transport.serial.in_waiting < sent:  # noqa: ASYNC110 - the kernel moves it over in its own time
+            while transport.serial.in_waiting < sent:
                 await asyncio.sleep(0)
         transport.resume_reading()
         await received(protocol, bytes(sent))

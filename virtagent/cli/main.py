@@ -20,6 +20,7 @@ __all__ = ["main", "program", "shared_options"]
 
 COMMANDS = {
     "call": "virtagent.cli.call",
+    "decode": "virtagent.cli.decode",
     "events": "virtagent.cli.events",
     "guests": "virtagent.cli.guests",
     "info": "virtagent.cli.info",
@@ -42,6 +43,7 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
 def options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options that the program and every command take."""
     for option in (
+        click.option("--trace", metavar="FILE", help="Record the session to a new file, for 'virtagent decode'."),
         click.option("--verbose", is_flag=True, help="Show the log on standard error."),
         click.option(
             "--timeout",
@@ -64,10 +66,17 @@ def shared_options(function: Callable[..., int]) -> Callable[..., None]:
     @click.pass_context
     @functools.wraps(function)
     def command(
-        context: click.Context, /, to: str | None, json: bool, timeout: float | None, verbose: bool, **rest: Any
+        context: click.Context,
+        /,
+        to: str | None,
+        json: bool,
+        timeout: float | None,
+        verbose: bool,
+        trace: str | None,
+        **rest: Any,
     ) -> None:
         settings = context.find_object(Settings) or Settings()
-        told = settings.over(to=to, json=json, timeout=timeout, verbose=verbose)
+        told = settings.over(to=to, json=json, timeout=timeout, verbose=verbose, trace=trace)
         context.exit(function(told, **rest))
 
     return command
@@ -97,9 +106,11 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="virtagent", message="%(prog)s %(version)s")
 @options
 @click.pass_context
-def program(context: click.Context, to: str | None, json: bool, timeout: float | None, verbose: bool) -> None:
+def program(
+    context: click.Context, to: str | None, json: bool, timeout: float | None, verbose: bool, trace: str | None
+) -> None:
     """Talk to the agents of virtual machines."""
-    context.obj = Settings(to=to, json=json, timeout=timeout, verbose=verbose)
+    context.obj = Settings(to=to, json=json, timeout=timeout, verbose=verbose, trace=trace)
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
         context.exit(EXIT_USAGE)

@@ -69,9 +69,17 @@ def with_guest(
 
     async def connected(target: Target) -> int | None:
         from virtagent.host.connect import connect  # noqa: PLC0415 - loads the typed layer
+        from virtagent.peer.options import PeerOptions  # noqa: PLC0415
 
         limit = settings.timeout or timeout
-        connecting = connect(target.url, services=services(), timeout=limit, wait=wait, deadline=settings.timeout)
+        connecting = connect(
+            target.url,
+            services=services(),
+            timeout=limit,
+            wait=wait,
+            deadline=settings.timeout,
+            options=PeerOptions(trace=settings.trace),
+        )
         async with connecting as guest:
             return await work(guest)
 
@@ -88,7 +96,7 @@ def with_peer(settings: Settings, work: Callable[[Target, ConnectingPeer], Await
         from virtagent.peer.options import PeerOptions  # noqa: PLC0415
 
         url, plain = without_dialect(target.url)
-        options = PeerOptions(identity=local_identity(role="host"))
+        options = PeerOptions(identity=local_identity(role="host"), trace=settings.trace)
         limit = settings.timeout or CONNECT_TIMEOUT
         async with Connecting(lambda: ConnectingPeer(url, (), options, plain=plain), timeout=limit) as peer:
             return await work(target, peer)

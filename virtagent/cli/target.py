@@ -22,12 +22,14 @@ class Settings:
         json: results as JSON.
         timeout: seconds to wait for the guest, and for an answer; None: each its default.
         verbose: show the log.
+        trace: a new file to record the session to, or None.
     """
 
     to: str | None = None
     json: bool = False
     timeout: float | None = None
     verbose: bool = False
+    trace: str | None = None
 
     def over(self, **said: object) -> Settings:
         """These settings with those that were said; None and False say nothing."""

@@ -152,10 +152,7 @@ class Session:
     def has_data(self) -> bool:
         """Whether :meth:`emit` may have something (a slow line may still want to wait)."""
         return (
-            self.scheduler.has_data
-            or bool(self.streams.credits)
-            or self._pong is not None
-            or self.farewell is not None
+            self.scheduler.has_data or bool(self.streams.credits) or self._pong is not None or self.farewell is not None
         )
 
     def emit(self, now: float, out: Buffers) -> None:

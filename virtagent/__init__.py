@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from virtagent.service.options import in_thread, method
     from virtagent.service.service import Service
     from virtagent.service.serving import listen
+    from virtagent.service.streams import TypedStream
     from virtagent.service.stub import stub
 
 __all__ = [
@@ -105,6 +106,7 @@ __all__ = [
     "StreamCall",
     "StreamReset",
     "TooDeep",
+    "TypedStream",
     "Unauthenticated",
     "Unavailable",
     "UnknownError",
@@ -136,6 +138,7 @@ if not TYPE_CHECKING:  # hidden from type checkers, so that a misspelt name is a
         "Service": "virtagent.service.service",
         "Stream": "virtagent.peer.stream",
         "StreamCall": "virtagent.peer.stream",
+        "TypedStream": "virtagent.service.streams",
         "connect": "virtagent.host.connect",
         "in_thread": "virtagent.service.options",
         "listen": "virtagent.service.serving",

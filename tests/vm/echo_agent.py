@@ -18,6 +18,20 @@ def leave(*_: object) -> None:
 
 
 signal.signal(signal.SIGTERM, leave)
+unsent = {}
+
+
+def echo(device: int) -> None:
+    """Send back until a read or a write would block. Data may come before the port says that a host is there, and
+    until then it takes none: what could not be sent waits for the next edge."""
+    while data := unsent.pop(device, b"") or os.read(device, 4096).upper():
+        unsent[device] = data
+        if rest := data[os.write(device, data) :]:
+            unsent[device] = rest
+        else:
+            del unsent[device]
+
+
 events = select.epoll()
 for path in sys.argv[1:]:
     device = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
@@ -29,7 +43,6 @@ print("echo: ready", flush=True)
 while True:
     for device, _ in events.poll():
         try:
-            while received := os.read(device, 4096):
-                os.write(device, received.upper())
+            echo(device)
         except BlockingIOError:
             pass

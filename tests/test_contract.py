@@ -118,6 +118,3 @@ def test_the_limits_are_those_of_the_code() -> None:
             expected = constants[name] if name in constants else getattr(of_class, names[name])
             assert size(cell) == expected, f"{name}: {cell}"
     assert seen == set(names) | set(constants)
-    nesting = re.search(r"At most (\d+) levels of nesting", CONTRACT)
-    assert nesting is not None
-    assert int(nesting[1]) == limits.MAX_NESTING

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """A stdlib-only stand-in for an agent: sends back in capitals what comes on each device it is given."""
 
+import contextlib
 import os
 import select
 import signal
@@ -18,12 +19,14 @@ def leave(*_: object) -> None:
 
 
 signal.signal(signal.SIGTERM, leave)
-unsent = {}
+unsent: dict[int, bytes] = {}
 
 
 def echo(device: int) -> None:
-    """Send back until a read or a write would block. Data may come before the port says that a host is there, and
-    until then it takes none: what could not be sent waits for the next edge."""
+    """Send back until a read or a write would block, which raises BlockingIOError.
+
+    Data may come before the port knows that a host is there, and until then it takes none: it waits for the next edge.
+    """
     while data := unsent.pop(device, b"") or os.read(device, 4096).upper():
         unsent[device] = data
         if rest := data[os.write(device, data) :]:
@@ -42,7 +45,5 @@ for path in sys.argv[1:]:
 print("echo: ready", flush=True)
 while True:
     for device, _ in events.poll():
-        try:
+        with contextlib.suppress(BlockingIOError):
             echo(device)
-        except BlockingIOError:
-            pass

@@ -43,7 +43,10 @@ def as_json(seconds: float, sent: bool, frame: DecodedFrame) -> str:
 @click.argument("file", type=click.Path(dir_okay=False))
 @shared_options
 def command(settings: Settings, file: str) -> int:
-    """Print a session recorded with --trace FILE, a frame a line; what sounds secret is masked."""
+    """Print a session recorded with --trace.
+
+    A line for each frame: seconds, the direction, kind, stream, sequence, size, content. What sounds secret is masked.
+    """
     show = as_json if settings.json else as_line
 
     async def decode() -> None:

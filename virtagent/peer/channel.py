@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from virtagent.protocol.connection import ChannelFacts
+    from virtagent.protocol.channel import ChannelFacts
 
 __all__ = ["Channel", "ChannelUser"]
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import msgpack
 
 from virtagent.errors import PeerGone, SessionLost, UsageError
 from virtagent.protocol.announcement import Announcement, Identity, agree
+from virtagent.protocol.channel import ChannelFacts
 from virtagent.protocol.endpoint import Endpoint
 from virtagent.protocol.events import GoodbyeDone, Liveness, SessionEnded, SessionUp, Trouble
 from virtagent.protocol.frames import (
@@ -37,7 +38,7 @@ from virtagent.protocol.schedule import BULK, NORMAL, Buffers, Outgoing
 from virtagent.protocol.session import Session
 from virtagent.protocol.streams import ITEMS, MakeStream, Stream, StreamTable
 
-__all__ = ["ChannelFacts", "Connection"]
+__all__ = ["Connection"]
 
 GOODBYE_TIMEOUT = 2.0
 """Seconds to wait for a goodbye's acknowledgement (rule G3)."""
@@ -57,23 +58,6 @@ LARGEST_PAD = 64 * 1024 + FRAME_OVERHEAD
 """Bytes of pad before the third: a whole frame of the fastest channel that may hold stale bytes (rule H11)."""
 
 ECHOES_BEFORE_TROUBLE = 3
-
-
-class ChannelFacts(Protocol):
-    """What the core must know of a channel; the transports' facts have these attributes."""
-
-    @property
-    def scheme(self) -> str: ...
-    @property
-    def lossless(self) -> bool: ...
-    @property
-    def stale(self) -> bool: ...
-    @property
-    def speaks_first(self) -> bool: ...
-    @property
-    def line_rate(self) -> int | None: ...
-    @property
-    def exclusive(self) -> bool: ...
 
 
 class Connection(Endpoint):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-__all__ = ["MAX_HELLO", "MAX_METADATA", "MAX_METHOD_NAME", "MAX_NESTING", "Limits"]
+__all__ = ["MAX_HELLO", "MAX_METADATA", "MAX_METHOD_NAME", "Limits"]
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -17,9 +17,6 @@ MAX_METADATA = 16
 
 MAX_METHOD_NAME = 255
 """Bytes of a method's name (rule C1); D-Bus has the same."""
-
-MAX_NESTING = 500
-"""Levels of nesting in one message (rule V7): msgpack's own C decoder stops at 512."""
 
 SERIAL_FRAME_SECONDS = 0.05
 """Line time of the largest frame on a serial line: what a ping may have to wait for (rule P7)."""

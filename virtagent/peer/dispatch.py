@@ -103,6 +103,15 @@ class Dispatcher:
 
     # -- what came -----------------------------------------------------------------------------------------------
 
+    def dispatch_one(self, event: Any) -> None:
+        """What :meth:`dispatch` does for one event, as most reads bring one."""
+        if self._backlog:
+            self._backlog.append(event)
+        elif type(event) is Request:
+            self._serve_request(event)
+        else:
+            self._serve_notification(event)
+
     def dispatch(self, events: list[Any]) -> None:
         """Serve requests and notifications in the order in which they came, within a budget per turn."""
         if self._backlog:

@@ -231,21 +231,21 @@ class Link(ChannelUser):
         if self._in_read:
             return
         channel, core = self._channel, self._core
-        if channel is not None:
-            while not channel.paused:
-                buffers = core.data_to_send(self._clock())
-                if not buffers:
-                    break
-                if self._trace is not None:
-                    self._trace.record(True, b"".join(buffers))
-                if len(buffers) == 1 and channel.transport is not None:
-                    channel.transport.write(buffers[0])
-                else:
-                    channel.write(buffers)
-                if not core.more:
-                    break
+        while channel is not None and not channel.paused:
+            buffers = core.data_to_send(self._clock())
+            if len(buffers) == 1 and self._trace is None and channel.transport is not None:
+                channel.transport.write(buffers[0])
+            elif buffers:
+                self._write(channel, buffers)
+            if not (core.more and buffers):
+                break
         if core.next_timer_at < self._timer_at:
             self._rearm()
+
+    def _write(self, channel: Channel, buffers: list[Any]) -> None:
+        if self._trace is not None:
+            self._trace.record(True, b"".join(buffers))
+        channel.write(buffers)
 
     def _flush_soon(self) -> None:
         """Flush once for all that is queued in this turn of the loop."""

@@ -329,7 +329,7 @@ class Peer(Caller, Link):
                         waiter.set_exception(event.error)
             elif kind is Request or kind is Notification:
                 if len(events) == 1:
-                    self._dispatcher.dispatch(events)
+                    self._dispatcher.dispatch_one(event)
                     return
                 served.append(event)
             else:

@@ -172,29 +172,24 @@ class Connection(Endpoint):
         reader.end += count
         session = self._session
         if self._calm and session is not None and (payload := reader.only_message()) is not None:
-            # One ordinary message and nothing else: what most reads are.
+            # One ordinary message and nothing else, as most reads are: the short way of _receive().
+            events: list[Any] = []
+            calls = self.calls
             keepalive = session.keepalive
-            if not keepalive.silent:
-                keepalive.last_received = now
-                return self._receive_only(payload, now)
-            events: list[Any] = [Liveness(silent=False)]
-            keepalive.received(now)
-            return events + self._receive_only(payload, now)
+            keepalive.last_received = now
+            if keepalive.silent:
+                keepalive.silent = False
+                events.append(Liveness(silent=False))
+            try:
+                self._messages.receive(payload, now, events)
+            except Violation as violation:
+                self._receive_after(violation, now, events)
+            if calls.unsent_answers > calls.most_unsent_answers:
+                self._receive_after(Violation("it sends requests and reads no answers"), now, events)
+            if calls.next_deadline < self.next_timer_at:
+                self.next_timer_at = calls.next_deadline
+            return events
         return self._receive(now)
-
-    def _receive_only(self, payload: memoryview, now: float) -> list[Any]:
-        """The short way of :meth:`_receive`."""
-        events: list[Any] = []
-        calls = self.calls
-        try:
-            self._messages.receive(payload, now, events)
-        except Violation as violation:
-            self._receive_after(violation, now, events)
-        if calls.unsent_answers > calls.most_unsent_answers:
-            self._receive_after(Violation("it sends requests and reads no answers"), now, events)
-        if calls.next_deadline < self.next_timer_at:
-            self.next_timer_at = calls.next_deadline
-        return events
 
     def receive_data(self, data: bytes | bytearray | memoryview, now: float) -> list[Any]:
         events: list[Any] = []

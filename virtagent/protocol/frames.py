@@ -227,22 +227,18 @@ class FrameReader:
         """
         start = self.start
         end = self.end
-        if end - start < HEADER_SIZE or self._seed is None or self._check_payload:
+        body = start + HEADER_SIZE
+        seed = self._seed
+        if seed is None or self._check_payload or not body <= end <= body + self.limit:
             return None
-        magic, word, _, sequence, check = HEADER.unpack_from(self._buffer, start)
-        length = end - start - HEADER_SIZE
-        if (
-            word != MESSAGE_WORD | length
-            or magic != MAGIC
-            or sequence != self._expected
-            or length > self.limit
-            or crc32(self._view[start : start + PREFIX_SIZE], self._seed) != check
-        ):
+        expected = self._expected
+        head = PREFIX.pack(MAGIC, MESSAGE_WORD | end - body, 0, expected)
+        if self._buffer[start:body] != head + CHECK.pack(crc32(head, seed)):
             return None
         self.start = end
         self._need = HEADER_SIZE
-        self._expected = (sequence + 1) & 0xFFFF
-        return self._view[start + HEADER_SIZE : end]
+        self._expected = (expected + 1) & 0xFFFF
+        return self._view[body:end]
 
     def next_frame(self) -> Frame | None:
         """The next whole frame, or None when more bytes are needed."""

@@ -152,6 +152,22 @@ async def test_closing_is_safe_twice_at_the_same_time_and_from_a_handler() -> No
         assert a.state is b.state is CLOSED
 
 
+async def test_a_close_without_a_drain_fails_running_calls_at_once_with_its_reason() -> None:
+    """Rules G1, G2: a machine that reboots takes what runs with it, and its host is to know why."""
+    gate, loop = Gate(), virtual_loop()
+    async with peer_pair(handlers_b=[gate.handler]) as (a, b):
+        call = asyncio.create_task(a.call("gate"))
+        await gate.entered.wait()
+        began = loop.time()
+        await b.aclose("reboot", "the guest reboots", drain=0)
+        await asyncio.wait([call])
+        error = call.exception()
+        assert isinstance(error, PeerGone)
+        assert error.reason == "reboot"
+        assert error.may_have_run
+        assert loop.time() - began < 0.1
+
+
 async def test_cancelling_a_close_closes_at_once() -> None:
     gate, loop = Gate(), virtual_loop()
     async with peer_pair(handlers_b=[gate.handler]) as (a, _):

@@ -22,12 +22,11 @@ KEEPALIVE = 0.5
 
 _OPTIONS = f"--channel virtio:{PORT} --channel serial:/dev/{UART}?baud=4000000 --services {SERVICES}"
 AGENT = f"python3 -m virtagent.cli.daemon {_OPTIONS}"
-IMPATIENT_AGENT = f"/root/impatient_agent {_OPTIONS} --heartbeat 0.5"
+IMPATIENT_AGENT = f"{AGENT} --keepalive {KEEPALIVE} --heartbeat 0.5"
 """The same with the keepalive above."""
 _GUEST_FILES = Path(__file__).with_name("guest")
 AGENT_FILES = {
     f"{SERVICES}/probe.py": _GUEST_FILES / "probe.py",
-    "/root/impatient_agent": _GUEST_FILES / "impatient_agent.py",
 }
 PATIENCE = 60.0
 """Seconds for what takes some ten at most, a boot under emulation, on an idle machine."""

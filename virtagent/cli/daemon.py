@@ -80,6 +80,13 @@ def make_parser() -> Parser:
     add("--stdio", action="store_true", help="serve standard input and output, as --channel stdio: does")
     add("--name", default="", help="who this guest says it is [its host name]")
     add("--heartbeat", type=seconds, default=10.0, metavar="SECONDS", help="between heartbeats; 0: none [10]")
+    add(
+        "--keepalive",
+        type=seconds,
+        default=5.0,
+        metavar="SECONDS",
+        help="a host is to take three of these without a sign of life for silence; 0: never [5]",
+    )
     add("--services", metavar="DIR", help="load the services (*.py) in this folder, too")
     add("--log-level", choices=LEVELS, default="info", help="[info]")
     add(
@@ -163,7 +170,13 @@ def serve(options: argparse.Namespace) -> None:
         import uvloop  # noqa: PLC0415
 
         factory = uvloop.new_event_loop
-    told = DaemonOptions(channels=urls, name=options.name, heartbeat=options.heartbeat, services=options.services)
+    told = DaemonOptions(
+        channels=urls,
+        name=options.name,
+        heartbeat=options.heartbeat,
+        keepalive=options.keepalive,
+        services=options.services,
+    )
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(Daemon(told).run())
 

@@ -46,12 +46,14 @@ class DaemonOptions:
         channels: the URLs to serve.
         name: who this guest says it is; "": its host name.
         heartbeat: seconds between heartbeats; 0: none.
+        keepalive: seconds that the agent stays quiet at most (rule K1).
         services: the folder of drop-in services, or None.
     """
 
     channels: Sequence[str]
     name: str = ""
     heartbeat: float = 10.0
+    keepalive: float = 5.0
     services: str | None = None
 
 
@@ -100,7 +102,7 @@ class Daemon:
         services: list[Service] = [self._agent, SystemService(), FilesService(), LogService(followers=self._followers)]
         taken = {handler.name for service in services for handler in handlers_of(service)}
         router = router_of(services, installed_handlers(self._options.services, taken))
-        options = peer_options(None, router, role="guest", name=self._options.name)
+        options = peer_options(None, router, role="guest", name=self._options.name, keepalive=self._options.keepalive)
         return [Listening(url, router, options, on_peer=self._presence.welcome) for url in self._options.channels]
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
@@ -161,7 +163,9 @@ class Daemon:
             task.cancel()
         await self._presence.down(reason, message)
         self._followers.stop(message)
-        await asyncio.gather(*(each.aclose(reason, message) for each in self._channels))
+        # A machine that goes down kills what runs; who waits for it is to know at once (rule G1).
+        drain = 0.0 if reason in ("shutdown", "reboot") else None
+        await asyncio.gather(*(each.aclose(reason, message, drain=drain) for each in self._channels))
         if self._tasks:
             await asyncio.wait(set(self._tasks))
 

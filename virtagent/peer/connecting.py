@@ -100,9 +100,9 @@ class ConnectingPeer(Peer):
                 self._cell.set(PeerState.NO_CHANNEL, f"{self.name}: {error}")
                 log.debug("%s: %s; trying again", self.name, error)
 
-    async def aclose(self, reason: str = "client", message: str = "") -> None:
+    async def aclose(self, reason: str = "client", message: str = "", *, drain: float | None = None) -> None:
         try:
-            await super().aclose(reason, message)
+            await super().aclose(reason, message, drain=drain)
         finally:
             if self._lock is not None:
                 self._lock.release()

@@ -107,13 +107,13 @@ class Listening:
         assert self._ended is not None
         await self._ended.wait()
 
-    async def aclose(self, reason: str = "stop", message: str = "") -> None:
-        """Accept no more clients, say goodbye to those that are there, and close everything."""
+    async def aclose(self, reason: str = "stop", message: str = "", *, drain: float | None = None) -> None:
+        """Accept no more clients, say goodbye to all (see :meth:`Peer.aclose`), and close everything."""
         if self._listener is not None:
             self._listener.close()
         peers = list(self.peers)
         if peers:
-            await asyncio.gather(*(peer.aclose(reason, message) for peer in peers))
+            await asyncio.gather(*(peer.aclose(reason, message, drain=drain) for peer in peers))
         self.peers.clear()
         if self._closing:
             await asyncio.wait(set(self._closing))
@@ -143,9 +143,9 @@ class AcceptedPeer(Peer):
         if self.state is not PeerState.CLOSED:
             self._on_closed(self)
 
-    async def aclose(self, reason: str = "client", message: str = "") -> None:
+    async def aclose(self, reason: str = "client", message: str = "", *, drain: float | None = None) -> None:
         try:
-            await super().aclose(reason, message)
+            await super().aclose(reason, message, drain=drain)
         finally:
             self._on_closed(self)
 

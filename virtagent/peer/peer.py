@@ -43,6 +43,9 @@ __all__ = ["Peer"]
 
 log = logging.getLogger("virtagent.peer")
 
+SHORTEST_FAREWELL = 1.0
+"""Seconds that what is queued has at least to leave before a goodbye: an answer is worth as much as the reason."""
+
 FIRST_BYTE_TIMEOUT = 10.0
 """Seconds that an acceptor waits for the first byte (rule X1)."""
 
@@ -395,12 +398,18 @@ class Peer(Caller, Link):
 
     # -- the end -------------------------------------------------------------------------------------------------
 
-    async def aclose(self, reason: str = "client", message: str = "") -> None:
+    async def aclose(self, reason: str = "client", message: str = "", *, drain: float | None = None) -> None:
         """Let running calls end, say goodbye with a reason, and close the channel (section G). Safe to call twice.
 
-        Running calls of both directions have ``options.drain`` seconds; then they are cancelled. Cancelling this
-        closes the channel at once, without a goodbye.
+        Args:
+            reason: one word for programs.
+            message: one line for people.
+            drain: seconds that running calls of both directions have before they are cancelled; None: as the
+                options say; 0: the goodbye goes at once, and they fail with its reason.
+
+        Cancelling this closes the channel at once, without a goodbye.
         """
+        patience = self.options.drain if drain is None else drain
         if self._closing:
             while self.state is not PeerState.CLOSED:
                 await self._cell.changed()
@@ -408,15 +417,15 @@ class Peer(Caller, Link):
         self._closing = True
         try:
             if self._usable:
-                await self._drain()
-                await self._say_goodbye(reason, message)
+                await self._drain(patience)
+                await self._say_goodbye(reason, message, patience)
         finally:
             await self._tear_down()
 
-    async def _drain(self) -> None:
+    async def _drain(self, patience: float) -> None:
         self._core.calls.draining = True
         try:
-            async with asyncio.timeout(self.options.drain):
+            async with asyncio.timeout(patience):
                 waiters = [call.waiter for call in self._core.calls.calls.values() if call.waiter is not None]
                 if waiters:
                     await asyncio.wait(waiters)
@@ -424,12 +433,10 @@ class Peer(Caller, Link):
                 if self._pumps:
                     await asyncio.wait(set(self._pumps))
         except TimeoutError:
-            log.warning(
-                "%s: calls were still running %g s after the close began; cancelled", self.name, self.options.drain
-            )
+            log.warning("%s: calls were still running %g s after the close began; cancelled", self.name, patience)
 
-    async def _say_goodbye(self, reason: str, message: str) -> None:
-        if not self._core.goodbye(reason, message, self._clock(), patience=self.options.drain):
+    async def _say_goodbye(self, reason: str, message: str, patience: float) -> None:
+        if not self._core.goodbye(reason, message, self._clock(), patience=max(patience, SHORTEST_FAREWELL)):
             return
         self._goodbye = self._loop.create_future()
         self._flush()

@@ -86,6 +86,11 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """Let time pass at once, as if the process had been stopped for so long: timers come late."""
         self.clock.advance(seconds)
 
+    async def shutdown_default_executor(self, *args: Any, **options: Any) -> None:
+        """Wait for threads in real time: they do not know this loop's."""
+        with self.hold():
+            await super().shutdown_default_executor(*args, **options)
+
     def hold(self) -> Hold:
         """``with loop.hold():`` time stands still, so that threads and files can do their part."""
         return Hold(self)

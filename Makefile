@@ -38,7 +38,7 @@ test: $(VENV)/dev
 	@$(BIN)/python -m pytest
 
 test-vm: $(VENV)/dev
-	@$(BIN)/python -m pytest tests/vm --run-vm
+	@$(BIN)/python -m pytest tests/vm --run-vm -p no:hypothesispytest
 
 lint: $(VENV)/dev
 	@$(BIN)/ruff check $(SOURCES)

@@ -16,7 +16,7 @@ from virtagent import PeerState, SessionLost
 async def test_a_paused_guest_is_silent_and_nothing_is_lost(impatient_guest: Machine, stopwatch: Stopwatch) -> None:
     guest = impatient_guest
     async with connected_to_both(guest) as lines:
-        under_way = [await line.begin("probe.after", "slow", seconds=0.2) for line in lines]
+        under_way = [await line.begin("probe.after", "slow", seconds=3.0) for line in lines]
         await guest.pause()
         with stopwatch("pause: until both channels are silent"):
             await asyncio.gather(*(line.reaches(PeerState.SILENT) for line in lines))

@@ -83,6 +83,8 @@ async def test_an_orderly_reboot_says_goodbye_first_and_the_next_session_comes_b
 
 async def test_powering_off_says_goodbye_with_its_reason(guest: Machine, stopwatch: Stopwatch) -> None:
     async with connected_to_both(guest) as lines:
+        for line in lines:
+            await line.answers()  # the guest's side of both sessions is up, too: else it has nobody to say goodbye to
         with stopwatch("power button: until both channels have said goodbye"):
             await guest.powerdown()
             await asyncio.gather(*(line.reaches(PeerState.GONE) for line in lines))
@@ -118,6 +120,8 @@ async def test_a_killed_agent_is_back_in_a_new_session_by_itself(
 
 async def test_a_stopped_agent_says_so(guest: Machine, stopwatch: Stopwatch) -> None:
     async with connected_to_both(guest) as lines:
+        for line in lines:
+            await line.answers()
         with stopwatch("agent stopped: until both channels have said goodbye"):
             await guest.kill_agent("SIGTERM")
             await asyncio.gather(*(line.reaches(PeerState.GONE) for line in lines))

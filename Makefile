@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := virtagent transports tests benchmarks examples fuzz
 
-.PHONY: help demo demo-vm test test-vm lint types fmt bench fuzz clean
+.PHONY: help demo demo-vm test test-others test-vm lint types fmt bench fuzz clean
 help:
 	@echo "make demo      the main job on a unix socket and a serial line: calls both ways, a followed log"
 	@echo "make demo-vm   the same in a real guest under QEMU"
 	@echo "make test      everything that needs no virtual machine"
+	@echo "make test-others  the same on other Pythons that are here"
 	@echo "make test-vm   everything in real guests (says which Debian packages it needs)"
 	@echo "make bench     the table of speeds, beside their limits, in one run"
 	@echo "make fmt lint types fuzz clean"
@@ -37,6 +38,18 @@ demo-vm: $(VENV)/dev
 test: $(VENV)/dev
 	@$(BIN)/python -m pytest
 
+# Python 3.12 and later, as far as this machine has them; each in an environment of its own.
+test-others: $(VENV)/dev
+	@for version in 3.12 3.13 3.14; do \
+	  other=$$(ls -d $(HOME)/.pyenv/versions/$$version.*/bin/python 2>/dev/null | tail -n 1); \
+	  other=$${other:-$$(command -v python$$version || true)}; \
+	  if [ -z "$$other" ] || ! "$$other" -c 'import venv, ensurepip' 2>/dev/null; then echo "Python $$version is not here"; continue; fi; \
+	  echo "Python $$version"; \
+	  test -x $(VENV)-$$version/bin/python || "$$other" -m venv $(VENV)-$$version || exit 1; \
+	  $(VENV)-$$version/bin/python -m pip install -q --disable-pip-version-check -e '.[dev,uvloop]' || exit 1; \
+	  $(VENV)-$$version/bin/python -m pytest -q -p no:cacheprovider --ignore tests/vm --deselect tests/protocol/test_hello_model.py || exit 1; \
+	done
+
 test-vm: $(VENV)/dev
 	@$(BIN)/python -m pytest tests/vm --run-vm -p no:hypothesispytest
 
@@ -58,4 +71,4 @@ fuzz: $(VENV)/dev
 	@for target in fuzz/fuzz_*.py; do echo "$$target"; $(BIN)/python $$target --seconds 30; done
 
 clean:
-	@rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	@rm -rf $(VENV) $(VENV)-3.* .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

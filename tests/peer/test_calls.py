@@ -447,7 +447,7 @@ async def test_twenty_thousand_cancelled_and_timed_out_calls_leave_nothing() -> 
             grown = tracemalloc.get_traced_memory()[0] - before
         finally:
             tracemalloc.stop()
-        assert grown < 64 * 1024
+        assert grown < 256 * 1024  # 14 bytes a call: no object is so small; asyncio's set of tasks takes 64 KiB
         assert len(asyncio.all_tasks()) == tasks
         assert len(virtual_loop()._scheduled) <= timers + 4  # type: ignore[attr-defined]
 

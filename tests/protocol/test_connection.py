@@ -27,7 +27,7 @@ from virtagent.protocol.events import GoodbyeDone, Liveness, Pong, SessionEnded,
 from virtagent.protocol.frames import BATCH, DATA, FRAGMENT, MESSAGE, PING
 from virtagent.protocol.limits import Limits
 from virtagent.protocol.rpc import Call, Notification, Request, RequestEnded
-from virtagent.protocol.schedule import URGENT
+from virtagent.protocol.schedule import BULK, NORMAL, URGENT
 from virtagent.protocol.streams import ITEMS, RECEIVES, SENDS
 
 CHANNELS = pytest.mark.parametrize("facts", [SOCKET, VIRTIO, SERIAL], ids=["socket", "virtio", "serial"])
@@ -730,6 +730,20 @@ def test_a_fast_channel_is_handed_about_64_kib_at_a_time() -> None:
     opening.stream._send_limit = 10**9
     opening.stream.send(bytes(10**6))
     assert 60_000 < len(pair.left.take()) < 2 * 65_600
+
+
+def test_a_stream_of_items_has_the_class_of_the_message_that_opens_it() -> None:
+    """Rule P1: what an urgent call is answered with is urgent; bytes are bulk all the same."""
+    pair = Pair().up()
+    for priority in (URGENT, NORMAL, BULK):
+        asked = [Opening(SENDS | ITEMS), Opening(SENDS)]
+        pair.right.connection.call("m", asked, pair.now, priority=priority, metadata={"priority": priority})
+        pair.pump()
+        answered = [Opening(SENDS | ITEMS), Opening(SENDS)]
+        pair.left.connection.respond(pair.left.requests[-1], answered)
+        for items, plain in (asked, answered):
+            assert items.stream.priority == priority
+            assert plain.stream.priority == BULK
 
 
 # -- goodbye -----------------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ from virtagent.protocol.keepalive import DEFAULT_INTERVAL, Keepalive
 from virtagent.protocol.limits import Limits
 from virtagent.protocol.messages import MessageReader, Violation
 from virtagent.protocol.rpc import DEFAULT_DEADLINE
-from virtagent.protocol.schedule import BULK, NORMAL, Buffers, Outgoing
+from virtagent.protocol.schedule import BULK, Buffers, Outgoing
 from virtagent.protocol.session import Session
 from virtagent.protocol.streams import ITEMS, MakeStream, Stream, StreamTable
 
@@ -541,7 +541,7 @@ class Connection(Endpoint):
         if self._session is None:
             raise UsageError("there is no session to open a stream in")
         if priority is None:
-            priority = NORMAL if flags & ITEMS else BULK
+            priority = self._opening_class if flags & ITEMS else BULK
         stream, reference = self._session.streams.open(flags, priority)
         self._opening.append(stream)
         return stream, reference

@@ -44,6 +44,7 @@ class Endpoint(ABC):
         self.next_timer_at = math.inf
         self.encode_special: Callable[[Any], Any] | None = None
         self._opening: list[Stream] = []
+        self._opening_class = NORMAL
         self._codec = Codec(self._encode_special, decode_stream)
         self.calls = CallTable(
             limits, self._codec, send=self._queue_message, forget=self._forget_message, deadline=deadline
@@ -129,6 +130,7 @@ class Endpoint(ABC):
         """
         if not self.up or not 0 < len(method) <= MAX_METHOD_NAME // 4:  # longer ones are measured in bytes
             self._check_can_send(method)
+        self._opening_class = priority
         try:
             call = self.calls.call(method, params, now, deadline, priority, metadata)
         except UsageError:
@@ -150,6 +152,7 @@ class Endpoint(ABC):
             SessionLost: there is no session.
         """
         self._check_can_send(method)
+        self._opening_class = priority
         try:
             message = self.calls.notify(method, params, priority=priority, metadata=metadata)
         except UsageError:
@@ -164,6 +167,7 @@ class Endpoint(ABC):
         Raises:
             UsageError: the result cannot be sent; the request is still open.
         """
+        self._opening_class = request.priority
         try:
             answered = self.calls.respond(request, result, error)
         except UsageError:
@@ -192,6 +196,10 @@ class Endpoint(ABC):
     @abstractmethod
     def open_stream(self, flags: int, priority: int | None = None) -> tuple[Stream, msgpack.ExtType]:
         """Open a stream while a message is being encoded (rule T1); it may send once that message has left.
+
+        Args:
+            flags: of the reference.
+            priority: its class; None: bytes are bulk, items have the message's class (rule P1).
 
         Raises:
             UsageError: too many streams are open, or there can be none.

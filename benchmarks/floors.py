@@ -29,6 +29,12 @@ PAYLOAD = {"data": b"x" * 40}
 CPU = max(os.sched_getaffinity(0))
 GIB = 1 << 30
 
+STARTS: dict[str, Callable[[Path], tuple[float, float]]] = {
+    "bare": start.bare,
+    "daemon": start.daemon,
+    "daemon uvloop": lambda directory: start.daemon(directory, "uvloop"),
+}
+
 
 @contextlib.contextmanager
 def server(kind: str, directory: Path, cpu: int | None) -> Iterator[str]:
@@ -193,6 +199,14 @@ def report(out: dict[str, list[float]], loop: str) -> None:
             "<= 2",
         ),
         ("daemon's idle RSS", f"{m['daemon rss']:.1f} MiB", "28 MiB", m["daemon rss"] / 28, "<= 1"),
+        (
+            "the same with uvloop",
+            f"{m['daemon uvloop start'] * 1e3:.0f} ms",
+            f"bare process {m['bare start'] * 1e3:.0f} ms",
+            m["daemon uvloop start"] / m["bare start"],
+            "-",
+        ),
+        ("its idle RSS", f"{m['daemon uvloop rss']:.1f} MiB", "28 MiB", m["daemon uvloop rss"] / 28, "-"),
         ("ping during it, p99", f"{m['ping p99']:.2f} ms", "2 ms", m["ping p99"] / 2, "<= 1"),
     ]
     print(f"\nevent loop: {loop}; medians of {len(out['ours p50'])} interleaved rounds")
@@ -213,7 +227,7 @@ def main() -> None:
         free = {kind: stack.enter_context(server(kind, directory, None)) for kind in ("sink", "ours")}
         for _ in range(arguments.rounds):
             asyncio.run(one_round(paths, free, arguments.count, out))
-            for kind, measure in (("bare", start.bare), ("daemon", start.daemon)):
+            for kind, measure in STARTS.items():
                 seconds, rss = measure(directory)
                 out.setdefault(f"{kind} start", []).append(seconds)
                 out.setdefault(f"{kind} rss", []).append(rss)

@@ -100,8 +100,9 @@ class Daemon:
 
     def _make_channels(self) -> list[Listening]:
         services: list[Service] = [self._agent, SystemService(), FilesService(), LogService(followers=self._followers)]
-        taken = {handler.name for service in services for handler in handlers_of(service)}
-        router = router_of(services, installed_handlers(self._options.services, taken))
+        own = [handler for service in services for handler in handlers_of(service)]
+        taken = {handler.name for handler in own}
+        router = router_of((), [*own, *installed_handlers(self._options.services, taken)])
         options = peer_options(None, router, role="guest", name=self._options.name, keepalive=self._options.keepalive)
         return [Listening(url, router, options, on_peer=self._presence.welcome) for url in self._options.channels]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import platform
+import sys
 from datetime import UTC, datetime
 
 from virtagent import __version__
@@ -39,7 +39,7 @@ class SystemService(System):
             cpus=os.cpu_count(),
             memory=facts.memory("MemTotal"),
             virtualization=facts.virtualization(),
-            python=platform.python_version(),
+            python=".".join(map(str, sys.version_info[:3])),
             agent=__version__,
             booted=datetime.fromtimestamp(round(time.timestamp() - uptime), UTC),
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-
 import msgspec
 
 from virtagent.errors import MethodNotFound
@@ -59,7 +57,9 @@ class Introspection(Service, name="rpc"):
         handler = self._router.get(method)
         if handler is None:
             names = [each.name for each in self._router]
-            near = difflib.get_close_matches(method[:255], names, n=3)
+            from difflib import get_close_matches  # noqa: PLC0415 - for mistakes only
+
+            near = get_close_matches(method[:255], names, n=3)
             hint = f"; near are {', '.join(near)}" if near else ""
             raise MethodNotFound(f"no method {method[:255]!r}{hint}")
         return describe(handler)

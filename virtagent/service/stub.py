@@ -6,7 +6,6 @@ sees it unless it is used. Results may hold more than is known here; the rest is
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -42,7 +41,9 @@ class _Stub:
 
     def __getattr__(self, name: str) -> Any:
         names = methods_of(self._interface)
-        near = difflib.get_close_matches(name, names, n=3)
+        from difflib import get_close_matches  # noqa: PLC0415 - for mistakes only
+
+        near = get_close_matches(name, names, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(sorted(names))}"
         raise AttributeError(f"{self._name} has no method {name!r}; {hint}", name=name, obj=self)
 

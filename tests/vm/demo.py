@@ -70,7 +70,7 @@ async def show(machine: Machine, virtio: Line, uart: Line) -> None:
 async def reboot(machine: Machine, virtio: Line, uart: Line) -> None:
     """An orderly reboot, and the next session, which comes by itself."""
     held = await virtio.begin("probe.hold", "in flight")
-    say("now `reboot` in the guest, with a call in flight, which the agent gives some time to end")
+    say("now `reboot` in the guest, with a call in flight, which is told at once")
     machine.tell("os.system('reboot')")
     try:
         await held

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         VirtagentError,
         error_code,
     )
+    from virtagent.guest.bench import BenchService
     from virtagent.host.connect import connect
     from virtagent.host.guest import Guest
     from virtagent.peer import blocking
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Aborted",
     "AlreadyExists",
+    "BenchService",
     "CallError",
     "Cancelled",
     "ChannelBusy",
@@ -127,6 +129,7 @@ __version__ = "0.1.0"
 
 if not TYPE_CHECKING:  # hidden from type checkers, so that a misspelt name is an error to them
     _HOMES = {
+        "BenchService": "virtagent.guest.bench",
         "Context": "virtagent.peer.context",
         "Guest": "virtagent.host.guest",
         "Limits": "virtagent.protocol.limits",

@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from tests.service.wire import Canned, Wire
-from virtagent.api import agent, files, log, system
+from virtagent.api import agent, bench, files, log, system
 from virtagent.api.agent import Agent, AgentEvents, Down, Heartbeat, Pong, Up
+from virtagent.api.bench import Bench
 from virtagent.api.files import Files, FileStat
 from virtagent.api.log import KernelRecord, Log
 from virtagent.api.system import Kernel, OperatingSystem, System, SystemInfo
@@ -22,11 +23,11 @@ from virtagent.service.service import Service, handlers_of, is_interface, method
 from virtagent.service.stub import stub
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
-INTERFACES = (Agent, AgentEvents, System, Files, Log)
+INTERFACES = (Agent, AgentEvents, System, Files, Log, Bench)
 STRUCTS = sorted(
     {
         each
-        for module in (agent, files, log, system)
+        for module in (agent, bench, files, log, system)
         for each in vars(module).values()
         if isinstance(each, type) and issubclass(each, msgspec.Struct) and each is not msgspec.Struct
     },
@@ -42,6 +43,7 @@ def test_the_names_of_the_services_and_methods_are_what_they_were() -> None:
         ("system", ["info"]),
         ("files", ["read", "stat"]),
         ("log", ["kernel"]),
+        ("bench", ["echo", "environment", "sink", "source", "usage"]),
     ]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import virtagent_transports
 from virtagent.errors import ChannelUnavailable
 from virtagent.guest.agent import AgentService
+from virtagent.guest.bench import BenchService
 from virtagent.guest.down_reason import down_reason
 from virtagent.guest.dump import dump
 from virtagent.guest.files import FilesService
@@ -99,7 +100,13 @@ class Daemon:
             raise self._failure
 
     def _make_channels(self) -> list[Listening]:
-        services: list[Service] = [self._agent, SystemService(), FilesService(), LogService(followers=self._followers)]
+        services: list[Service] = [
+            self._agent,
+            SystemService(),
+            FilesService(),
+            LogService(followers=self._followers),
+            BenchService(),
+        ]
         own = [handler for service in services for handler in handlers_of(service)]
         taken = {handler.name for handler in own}
         router = router_of((), [*own, *installed_handlers(self._options.services, taken)])

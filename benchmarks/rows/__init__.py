@@ -1,0 +1,1 @@
+"""Our speed beside what is possible here, in the same run: ``python -m benchmarks.rows``."""

@@ -1,0 +1,53 @@
+"""64 calls in flight, both ends on one CPU: inline and coroutine handlers, and the prototype."""
+
+from __future__ import annotations
+
+from functools import partial
+from statistics import median
+from typing import Any
+
+from benchmarks.rows.lane import Lane, lanes
+from benchmarks.rows.sequential import PAYLOAD, echo_call
+from benchmarks.rows.setting import CPU, Setting, pinned
+from benchmarks.rows.timing import Call, rate
+
+__all__ = ["measure"]
+
+INLINE, COROUTINE = "pipelined 64", "pipelined 64 coroutine"
+PASSES, COUNT, WARM_UP = 5, 50, 20
+
+
+def measure(setting: Setting) -> dict[str, float]:
+    """Calls per second and the server's CPU time for each.
+
+    ``{ours, prototype}[ uvloop]/pipelined 64/{calls_per_s,server_cpu_us}`` and
+    ``ours[ uvloop]/pipelined 64 coroutine/{calls_per_s,server_cpu_us}``.
+    """
+    get = setting.servers.get
+    wanted = [
+        (subject, loop, get(subject, loop, CPU).path) for loop in setting.loops for subject in ("ours", "prototype")
+    ]
+    found: dict[str, list[float]] = {}
+    with pinned(), lanes(wanted) as opened:
+        works = [(lane, INLINE, echo_call(lane)) for lane in opened]
+        works += [
+            (lane, COROUTINE, partial(lane.client.call, "coroutine", data=PAYLOAD))
+            for lane in opened
+            if lane.subject == "ours"
+        ]
+        for lane, _, call in works:
+            lane.run(rate(call, setting.count(WARM_UP)))
+        for number in range(PASSES):
+            for lane, workload, call in setting.rotated(works, number):
+                for statistic, value in run(setting, lane, call).items():
+                    found.setdefault(f"{lane.name}/{workload}/{statistic}", []).append(value)
+    return {name: median(values) for name, values in found.items()}
+
+
+def run(setting: Setting, lane: Lane[Any], call: Call) -> dict[str, float]:
+    """One pass of one subject."""
+    server = setting.servers.get(lane.subject, lane.loop, CPU)
+    count = setting.count(COUNT)
+    before = server.cpu_seconds()
+    calls_per_s = lane.run(rate(call, count))
+    return {"calls_per_s": calls_per_s, "server_cpu_us": (server.cpu_seconds() - before) / (count * 64) * 1e6}

@@ -208,7 +208,11 @@ async def test_a_host_that_came_back_while_reading_was_paused_is_a_new_session()
     protocol = StreamRecorder(FACTS)
     transport = Reconnected(asyncio.get_running_loop(), protocol, ours.detach())
     transport.start()
+    transport.pause_reading()
     host.close()
+    await turns()
+    assert "connection_lost" not in protocol.calls
+    transport.resume_reading()
     assert await lost(protocol) is None
 
 
@@ -222,7 +226,6 @@ async def test_unplugging_ends_the_connection_with_an_error() -> None:
 
 
 async def test_much_data_neither_gets_stuck_nor_starves_the_loop() -> None:
-    """Edge-triggered: whoever stops reading before EAGAIN gets no second event."""
     _, protocol, host = port()
     sizes: list[int] = []
 

@@ -108,42 +108,59 @@ class FdTransport(WriteSide):
     def _unwatch_reads(self) -> None:
         self._loop.remove_reader(self._read_fd)
 
-    def _read_ready(self) -> bool:
-        """Read once; whether another read may give something too."""
-        protocol = cast("Any", self._protocol)  # either kind; what it lacks is reported like any of its errors
-        data, buffer = b"", bytearray()
+    def _read_ready(self) -> object:
+        """The loop says that there is something to read."""
+        return self._read_once()
+
+    def _read_once(self) -> int:
+        """Read once; how many bytes came. 0: nothing can come now."""
+        protocol: Any = self._protocol  # either kind; what it lacks is reported like any of its errors
+        if not self._buffered:
+            return self._read_bytes(protocol)
         try:
-            if self._buffered:
-                buffer = protocol.get_buffer(-1)
-                if not len(buffer):
-                    raise RuntimeError("get_buffer() returned an empty buffer")
+            buffer = protocol.get_buffer(-1)
+            if not len(buffer):
+                raise RuntimeError("get_buffer() returned an empty buffer")
         except Exception as error:
             self._fail(error, "protocol.get_buffer() failed")
-            return False
+            return 0
         try:
-            if self._buffered:
-                count = os.readv(self._read_fd, [buffer])  # any fd number, no select(): a daemon has many
-            else:
-                data = os.read(self._read_fd, READ_SIZE)
-                count = len(data)
-        except (BlockingIOError, InterruptedError):
-            self._nothing_to_read()
-            return False
+            count = os.readv(self._read_fd, (buffer,))  # any fd number, no select(): a daemon has many
         except OSError as error:
-            self._read_failed(error)
-            return False
+            self._not_read(error)
+            return 0
         if not count:
             self._end_of_input()
-            return False
+            return 0
         try:
-            if self._buffered:
-                protocol.buffer_updated(count)
-            else:
-                protocol.data_received(data)
+            protocol.buffer_updated(count)
         except Exception as error:
-            self._fail(error, f"protocol.{'buffer_updated' if self._buffered else 'data_received'}() failed")
-            return False
-        return True
+            self._fail(error, "protocol.buffer_updated() failed")
+            return 0
+        return count
+
+    def _read_bytes(self, protocol: asyncio.Protocol) -> int:
+        """The same for a protocol without buffers of its own."""
+        try:
+            data = os.read(self._read_fd, READ_SIZE)
+        except OSError as error:
+            self._not_read(error)
+            return 0
+        if not data:
+            self._end_of_input()
+            return 0
+        try:
+            protocol.data_received(data)
+        except Exception as error:
+            self._fail(error, "protocol.data_received() failed")
+            return 0
+        return len(data)
+
+    def _not_read(self, error: OSError) -> None:
+        if isinstance(error, (BlockingIOError, InterruptedError)):
+            self._nothing_to_read()
+        else:
+            self._read_failed(error)
 
     def _nothing_to_read(self) -> None:
         """A read would block."""

@@ -80,7 +80,7 @@ class StdioTransport(FdTransport):
             self._loop.call_soon(self._read_file)
 
     def _read_file(self) -> None:
-        if self._reading and self._read_ready():
+        if self._reading and self._read_once():
             self._loop.call_soon(self._read_file)
 
     def _unwatch_reads(self) -> None:

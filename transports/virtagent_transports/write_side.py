@@ -47,6 +47,19 @@ class WriteSide(asyncio.Transport):
     # -- writing --------------------------------------------------------------------------------------------------
 
     def write(self, data: Bytes) -> None:
+        if not self._queue and not self._closing and type(data) is bytes and 0 < len(data) <= self._max_write:
+            # What most writes are: a message that fits, to a file that takes it. No views, and no slices of them.
+            try:
+                sent = os.write(self._write_fd, data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError as error:
+                self._lose(error)
+                return
+            if sent == len(data):
+                return
+            self._keep(memoryview(data)[sent:], blocked=not sent)
+            return
         view = memoryview(data).cast("B")
         if self._closing or not len(view):
             return
@@ -60,9 +73,12 @@ class WriteSide(asyncio.Transport):
                 self._lose(error)
                 return
         if len(view):
-            self._queue.append(view)
-            self._wait_writable(blocked)
-            self._pause_protocol()
+            self._keep(view, blocked=blocked)
+
+    def _keep(self, view: memoryview, *, blocked: bool) -> None:
+        self._queue.append(view)
+        self._wait_writable(blocked)
+        self._pause_protocol()
 
     def writelines(self, list_of_data: Iterable[Bytes]) -> None:
         """Write several pieces, in one system call where they fit; each is kept or copied as by ``write``."""

@@ -14,8 +14,6 @@ from multiprocessing.connection import Listener
 BUFFER = 256 * 1024
 """Bytes of a read at most; what asyncio and uvloop read at a time by themselves."""
 
-GIB = 1 << 30
-
 
 class Buffered(asyncio.BufferedProtocol):
     """A buffered protocol with one reused buffer."""
@@ -103,18 +101,42 @@ ECHO_CLIENT: dict[str, type[BufferedEchoClient | PlainEchoClient]] = {
 }
 
 
-class Sink(Buffered):
-    """Counts what it gets; each gibibyte is answered with one byte."""
+class Source(Buffered):
+    """Sends as many bytes as it is asked for with 8 bytes, big-endian, as fast as the socket takes them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.total = 0
+        self.chunk = bytes(BUFFER)
+        self.left = 0
+        self.paused = False
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.total += nbytes
-        if self.total >= GIB:
-            self.total -= GIB
-            self.transport.write(b"!")
+        self.left = int.from_bytes(self.view[:nbytes], "big")
+        self.send()
+
+    def send(self) -> None:
+        """Write until the transport has enough."""
+        while self.left > 0 and not self.paused:
+            chunk = self.chunk if self.left >= len(self.chunk) else self.chunk[: self.left]
+            self.left -= len(chunk)
+            self.transport.write(chunk)
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        self.send()
+
+
+class RawCopyClient(BufferedEchoClient):
+    """The receiving end of :class:`Source`."""
+
+    def receive(self, total: int) -> asyncio.Future[None]:
+        """Ask for bytes; the future is done when all have come."""
+        waiter = self.echo(total.to_bytes(8, "big"))
+        self.wanted = total
+        return waiter
 
 
 def serve_blocking(path: str, ready: Callable[[], None]) -> None:

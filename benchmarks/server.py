@@ -8,12 +8,12 @@ import gc
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from benchmarks.limits import ECHO, Sink, serve_blocking
+from benchmarks.limits import ECHO, Source, serve_blocking
 from benchmarks.loops import loop_factory
 
 __all__ = ["KINDS"]
 
-KINDS = ("bare echo", "sink", "prototype", "ours", "multiprocessing.connection")
+KINDS = ("bare echo", "raw copy", "prototype", "ours", "multiprocessing.connection")
 """What can be served."""
 
 
@@ -105,7 +105,7 @@ def main() -> None:
     if options.kind == "multiprocessing.connection":
         serve_blocking(options.path, ready)
         return
-    protocols: dict[str, Callable[[], asyncio.BaseProtocol]] = {"bare echo": ECHO[options.loop], "sink": Sink}
+    protocols: dict[str, Callable[[], asyncio.BaseProtocol]] = {"bare echo": ECHO[options.loop], "raw copy": Source}
     with asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner:
         if options.kind == "ours":
             runner.run(serve_ours(options.path))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks.rows import pipelined, sequential
+from benchmarks.rows import connect, notifications, payload, pipelined, sequential, starts, stream, typed
 from benchmarks.rows.setting import Setting
 
 __all__ = ["KINDS", "measure_round"]
@@ -12,6 +12,12 @@ __all__ = ["KINDS", "measure_round"]
 KINDS: dict[str, Callable[[Setting], dict[str, float]]] = {
     "sequential": sequential.measure,
     "pipelined": pipelined.measure,
+    "typed": typed.measure,
+    "payload": payload.measure,
+    "notifications": notifications.measure,
+    "connect": connect.measure,
+    "stream": stream.measure,
+    "starts": starts.measure,
 }
 """What measures each kind: one round's metrics."""
 

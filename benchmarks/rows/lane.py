@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, TypeVar
 
-from benchmarks.limits import ECHO_CLIENT, BufferedEchoClient, PlainEchoClient
+from benchmarks.limits import ECHO_CLIENT, BufferedEchoClient, PlainEchoClient, RawCopyClient
 from benchmarks.loops import loop_factory
 from benchmarks.prototype import Prototype
 from benchmarks.rows.setting import subject_on
@@ -20,7 +20,7 @@ from virtagent.peer.connecting import Connecting, ConnectingPeer
 from virtagent.peer.options import PeerOptions
 from virtagent.peer.peer import Peer
 
-__all__ = ["CONNECT", "EchoClient", "Lane", "bare_echo", "lanes", "our_peer", "prototype"]
+__all__ = ["CONNECT", "EchoClient", "Lane", "lanes", "our_peer"]
 
 T = TypeVar("T")
 Client = TypeVar("Client")
@@ -55,10 +55,21 @@ async def prototype(path: str, loop: str) -> AsyncIterator[Prototype]:
         transport.close()
 
 
+@contextlib.asynccontextmanager
+async def raw_copy(path: str, loop: str) -> AsyncIterator[RawCopyClient]:
+    """The limit of a stream."""
+    transport, client = await asyncio.get_running_loop().create_unix_connection(RawCopyClient, path)
+    try:
+        yield client
+    finally:
+        transport.close()
+
+
 CONNECT: dict[str, Callable[[str, str], AbstractAsyncContextManager[Any]]] = {
     "ours": our_peer,
     "bare echo": bare_echo,
     "prototype": prototype,
+    "raw copy": raw_copy,
 }
 """How to connect to each subject, by its name and its server's: a socket's path and the event loop's name go in."""
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 from benchmarks.loops import LOOPS
 from benchmarks.rows.servers import Servers
 
-__all__ = ["CPU", "Setting", "pinned", "subject_on"]
+__all__ = ["CPU", "Setting", "pinned", "subject_on", "unpinned"]
 
 T = TypeVar("T")
 
@@ -52,14 +52,23 @@ def subject_on(subject: str, loop: str) -> str:
 
 
 @contextlib.contextmanager
-def pinned(cpu: int = CPU) -> Iterator[None]:
-    """This thread on one CPU, and no garbage of an earlier row to be searched or collected by this one."""
-    before = os.sched_getaffinity(0)
+def unpinned() -> Iterator[None]:
+    """Measure, with no garbage of an earlier row to be searched or collected by this one."""
     gc.collect()
     gc.freeze()
-    os.sched_setaffinity(0, {cpu})
     try:
         yield
     finally:
-        os.sched_setaffinity(0, before)
         gc.unfreeze()
+
+
+@contextlib.contextmanager
+def pinned(cpu: int = CPU) -> Iterator[None]:
+    """The same with this thread on one CPU."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        with unpinned():
+            yield
+    finally:
+        os.sched_setaffinity(0, before)

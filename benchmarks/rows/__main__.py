@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -12,13 +13,13 @@ from statistics import median
 from benchmarks.loops import LOOPS
 from benchmarks.rows.catalogue import KINDS, measure_round
 from benchmarks.rows.servers import Servers
-from benchmarks.rows.setting import Setting
+from benchmarks.rows.setting import QUICK, Setting
 from benchmarks.rows.table import metric_lines, table_lines
 from benchmarks.rows.target import judge
 from benchmarks.rows.targets import TARGETS
 
-QUICK = 0.4
-"""The scale of all counts with ``--quick``."""
+BUSY = 0.5
+"""A load average that a machine at rest does not have."""
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -37,6 +38,14 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def new_file(text: str) -> Path:
+    """Where a result goes; told now, not after minutes of measuring."""
+    path = Path(text)
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {str(path.parent)!r}")
+    return path
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rows", description=__doc__)
@@ -44,7 +53,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=positive, default=5, help="interleaved rounds [5]")
     parser.add_argument("--quick", action="store_true", help="measure less in each round")
     parser.add_argument("--loop", choices=LOOPS, action="append", help="only on this event loop [both]")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rounds to a file")
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="write the rounds to a file")
     parser.add_argument("--metrics", action="store_true", help="print every metric, too")
     return parser
 
@@ -55,6 +64,7 @@ def main() -> int:
     loops = tuple(options.loop or LOOPS)
     rounds: list[dict[str, float]] = []
     started = time.monotonic()
+    load = os.getloadavg()[0]
     with Servers() as servers:
         for number in range(options.rounds):
             setting = Setting(servers, loops, QUICK if options.quick else 1.0, number)
@@ -72,6 +82,8 @@ def main() -> int:
         f"medians of {len(rounds)} interleaved rounds, {time.monotonic() - started:.0f} s in all; "
         "a figure is the median of the rounds' quotients"
     )
+    if load > BUSY:
+        print(f"the load was {load:.1f} before this run began: something else ran, so rates and p99 mean little")
     return 0
 
 

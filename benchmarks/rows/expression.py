@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from benchmarks.peers.roster import PEERS
+
 __all__ = ["Best", "Expression", "Metric", "MissingMetric", "Quotient"]
 
-OWN_SUBJECTS = frozenset({"ours", "daemon"})
-LIMITS = frozenset(
-    {"bare echo", "prototype", "C ping-pong", "raw copy", "bare process", "guest channel echo", "guest channel"}
-)
-"""Subjects that are no peers: what is possible, not what others do."""
+ASYNCIO_LOOPS = {"asyncio", "uvloop", "own asyncio"}
 
-BLOCKING_PEERS = frozenset({"multiprocessing.connection", "thriftpy2", "rpyc", "mprpc", "zerorpc", "qemu-ga"})
-"""Peers whose callers block, or switch greenlets, instead of running an asyncio loop."""
+ALL_PEERS = frozenset(peer.name for peer in PEERS if peer.role == "peer")
+"""Other libraries; what else is measured is ours, or a limit."""
+
+ASYNCIO_PEERS = frozenset(peer.name for peer in PEERS if peer.role == "peer" and ASYNCIO_LOOPS & {*peer.loops})
+"""Those whose callers await instead of blocking."""
 
 
 class MissingMetric(Exception):
@@ -74,16 +75,18 @@ class Quotient(Expression):
 
 @dataclass(frozen=True, slots=True)
 class Best(Expression):
-    """The best of all subjects that were measured and are peers, limits and ourselves excepted.
+    """The best of the other libraries that were measured.
 
     Attributes:
         metric: ``workload/statistic``.
         better: which value is better.
-        blocking: whether peers that block count, too.
+        uvloop: whether their figures on uvloop count, too: against ours on uvloop they do.
+        blocking: whether libraries that block count, too.
     """
 
     metric: str
     better: Literal["lower", "higher"]
+    uvloop: bool = False
     blocking: bool = False
 
     def value(self, metrics: Mapping[str, float]) -> float:
@@ -93,21 +96,16 @@ class Best(Expression):
         return self._best(metrics).split("/")[0]
 
     def _best(self, metrics: Mapping[str, float]) -> str:
-        suffix = f"/{self.metric}"
-        subjects = {name.removesuffix(suffix): name for name in metrics if name.endswith(suffix)}
-        peers = {subject: name for subject, name in subjects.items() if is_peer(subject)}
-        # A run with no asyncio peer in it is no comparison with peers: it only has the blocking one, as a limit.
-        if not any(base(subject) not in BLOCKING_PEERS for subject in peers):
-            raise MissingMetric(f"any peer's {self.metric}")
-        names = [name for subject, name in peers.items() if self.blocking or base(subject) not in BLOCKING_PEERS]
-        return (min if self.better == "lower" else max)(names, key=lambda name: metrics[name])
+        candidates = set(self._candidates(ASYNCIO_PEERS)) & metrics.keys()
+        # Without any asyncio library in it a run compares us with a limit, not with other libraries.
+        if not candidates:
+            raise MissingMetric(f"{self.metric} of an asyncio library")
+        if self.blocking:
+            candidates |= set(self._candidates(ALL_PEERS)) & metrics.keys()
+        return (min if self.better == "lower" else max)(sorted(candidates), key=lambda name: metrics[name])
 
-
-def base(subject: str) -> str:
-    """A subject without its loop's name."""
-    return subject.removesuffix(" uvloop")
-
-
-def is_peer(subject: str) -> bool:
-    """Whether it is somebody else's library."""
-    return base(subject) not in OWN_SUBJECTS | LIMITS and "/" not in subject
+    def _candidates(self, names: Iterable[str]) -> Iterator[str]:
+        for name in names:
+            yield f"{name}/{self.metric}"
+            if self.uvloop:
+                yield f"{name} uvloop/{self.metric}"

@@ -15,7 +15,7 @@ __all__ = ["measure"]
 
 WORKLOAD = "notifications 1000"
 AT_ONCE = 1000
-PASSES, TURNS, WARM_UP = 5, 4, 3
+PASSES, TURNS, WARM_UP = 8, 3, 3
 
 
 def measure(setting: Setting) -> dict[str, float]:

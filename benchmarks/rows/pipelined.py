@@ -14,7 +14,7 @@ from benchmarks.rows.timing import Call, rate
 __all__ = ["measure"]
 
 INLINE, COROUTINE = "pipelined 64", "pipelined 64 coroutine"
-PASSES, COUNT, WARM_UP = 5, 50, 20
+PASSES, COUNT, WARM_UP = 8, 30, 20
 
 
 def measure(setting: Setting) -> dict[str, float]:

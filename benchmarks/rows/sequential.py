@@ -16,7 +16,7 @@ __all__ = ["BLOCKING", "PAYLOAD", "blocking_connection", "echo_call", "measure"]
 
 WORKLOAD = "sequential 64 B"
 PAYLOAD = b"x" * 64
-PASSES, COUNT, WARM_UP = 5, 600, 200
+PASSES, COUNT, WARM_UP = 8, 400, 200
 BLOCKING = "multiprocessing.connection"
 
 
@@ -25,13 +25,13 @@ def measure(setting: Setting) -> dict[str, float]:
 
     ``{ours, bare echo, prototype}[ uvloop]/sequential 64 B/{p50_us,p99_us}``, and multiprocessing.connection's.
     """
-    times: dict[str, list[int]] = {}
+    times: dict[str, list[list[int]]] = {}
     with pinned(), connected(setting) as subjects:
         for call in subjects.values():
             call(setting.count(WARM_UP))
         for number in range(PASSES):
             for name in setting.rotated(list(subjects), number):
-                times.setdefault(name, []).extend(subjects[name](setting.count(COUNT, 2)))
+                times.setdefault(name, []).append(subjects[name](setting.count(COUNT)))
     return {key: value for name, each in times.items() for key, value in latency(name, WORKLOAD, each).items()}
 
 

@@ -12,12 +12,15 @@ from typing import TypeVar
 from benchmarks.loops import LOOPS
 from benchmarks.rows.servers import Servers
 
-__all__ = ["CPU", "Setting", "pinned", "subject_on", "unpinned"]
+__all__ = ["CPU", "QUICK", "Setting", "pinned", "subject_on", "unpinned"]
 
 T = TypeVar("T")
 
 CPU = max(os.sched_getaffinity(0))
 """Where both ends run of what is measured on one CPU: without the cost of waking another one, the clearest figure."""
+
+QUICK = 0.4
+"""The scale of all counts in a quick run."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ PASSES = 3
 
 
 def measure(setting: Setting) -> dict[str, float]:
-    """``{daemon, bare process}[ uvloop]/{start/ms,idle/rss_mib}``: the daemon on each loop, a bare process on asyncio.
+    """``{daemon, daemon uvloop, bare process}/{start/ms,idle/rss_mib}``; the bare process runs on asyncio.
 
     ``daemon`` is ``virtagentd --loop asyncio``, which loads nothing that an install without extras does not have.
     """

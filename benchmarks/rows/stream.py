@@ -29,7 +29,8 @@ PAUSE = 0.001
 def measure(setting: Setting) -> dict[str, float]:
     """``{ours, raw copy}[ uvloop]/stream/MB_per_s`` and ``ours[ uvloop]/ping during stream/{p50_ms,p99_ms}``.
 
-    A megabyte is 10^6 bytes. The ping is a call of an inline handler on the stream's own connection, one after the other with a pause.
+    A megabyte is 10^6 bytes. The ping is a call of an inline handler on the stream's own connection, one after the
+    other with a pause.
     """
     get = setting.servers.get
     wanted = [

@@ -9,7 +9,9 @@ from typing import Literal
 
 from benchmarks.rows.expression import Expression, MissingMetric
 
-__all__ = ["Status", "Target", "Verdict", "judge"]
+__all__ = ["Better", "Status", "Target", "Verdict", "judge"]
+
+Better = Literal["lower", "higher"]
 
 Status = Literal["met", "MISSED", "aim met", "aim missed", "shown", "not measured"]
 
@@ -34,7 +36,7 @@ class Target:
     row: str
     ours: Expression
     limit: Expression | None
-    better: Literal["lower", "higher"]
+    better: Better
     must: float | None = None
     aim: float | None = None
     unit: str = ""

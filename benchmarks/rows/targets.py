@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from benchmarks.rows.expression import Best, Expression, Metric, Quotient
 from benchmarks.rows.setting import subject_on
-from benchmarks.rows.target import Target
+from benchmarks.rows.target import Better, Target
 
 __all__ = ["ROWS", "TARGETS"]
 
@@ -133,44 +133,47 @@ SEQUENTIAL_CALLS = (
 )
 
 
-def beside_peers(
-    name: str,
-    row: str,
-    metric: str,
-    limit: Expression,
-    *,
-    most: float | None = None,
-    least: float | None = None,
-    unit: str,
-) -> Target:
-    """Ours on plain asyncio beside other libraries."""
-    return Target(
-        name=name,
-        row=row,
-        ours=Metric(f"ours/{metric}"),
-        limit=limit,
-        better="lower" if least is None else "higher",
-        must=most if least is None else least,
-        unit=unit,
-        measured_by="side_by_side",
+def beside_peers(loop: str) -> tuple[Target, ...]:
+    """Ours beside other libraries: on plain asyncio beside theirs without uvloop, on uvloop beside all."""
+    ours = subject_on("ours", loop)
+    suffix = "" if loop == "asyncio" else f", {loop}"
+
+    def target(
+        name: str,
+        row: str,
+        metric: str,
+        *,
+        most: float | None = None,
+        least: float | None = None,
+        unit: str,
+        blocking: bool = False,
+        limit: Expression | None = None,
+    ) -> Target:
+        better: Better = "lower" if least is None else "higher"
+        return Target(
+            name=name + suffix,
+            row=row,
+            ours=Metric(f"{ours}/{metric}"),
+            limit=limit or Best(metric, better, uvloop=loop == "uvloop", blocking=blocking),
+            better=better,
+            must=most if least is None else least,
+            unit=unit,
+            measured_by="side_by_side",
+        )
+
+    latency, rate, cpu = "sequential 64 B/p50_us", "pipelined 64/calls_per_s", "pipelined 64/server_cpu_us"
+    small, large = "echo 64 KiB/MB_per_s", "echo 1 MiB/MB_per_s"
+    grpc = Metric(f"{subject_on('grpc.aio', loop)}/{rate}")
+    sequential_row = SEQUENTIAL if loop == "asyncio" else SEQUENTIAL_UVLOOP
+    return (
+        target("sequential call / best asyncio peer", sequential_row, latency, most=0.5, unit="us"),
+        target("64 in flight / best asyncio peer", INLINE, rate, least=4, unit="/s"),
+        target("64 in flight / grpc.aio", INLINE, rate, least=50, unit="/s", limit=grpc),
+        target("server CPU / best asyncio peer", SERVER_CPU, cpu, most=0.2, unit="us"),
+        target("64 KiB echo / best peer", PAYLOADS, small, least=1, unit="MB/s", blocking=True),
+        target("1 MiB echo / best peer", PAYLOADS, large, least=1, unit="MB/s", blocking=True),
     )
 
-
-LATENCY, RATE, CPU = "sequential 64 B/p50_us", "pipelined 64/calls_per_s", "pipelined 64/server_cpu_us"
-SMALL, LARGE = "echo 64 KiB/MB_per_s", "echo 1 MiB/MB_per_s"
-
-PEERS = (
-    beside_peers(
-        "sequential call / best asyncio peer", SEQUENTIAL, LATENCY, Best(LATENCY, "lower"), most=0.5, unit="us"
-    ),
-    beside_peers("64 in flight / best asyncio peer", INLINE, RATE, Best(RATE, "higher"), least=4, unit="/s"),
-    beside_peers("64 in flight / grpc.aio", INLINE, RATE, Metric(f"grpc.aio/{RATE}"), least=50, unit="/s"),
-    beside_peers("server CPU / best asyncio peer", SERVER_CPU, CPU, Best(CPU, "lower"), most=0.2, unit="us"),
-    beside_peers(
-        "64 KiB echo / best peer", PAYLOADS, SMALL, Best(SMALL, "higher", blocking=True), least=1, unit="MB/s"
-    ),
-    beside_peers("1 MiB echo / best peer", PAYLOADS, LARGE, Best(LARGE, "higher", blocking=True), least=1, unit="MB/s"),
-)
 
 STARTS = (
     Target(
@@ -238,5 +241,13 @@ GUESTS = (
     in_guest("file read / qemu-ga", QEMU_GA, "file read", "qemu-ga", must=10),
 )
 
-TARGETS = (*SEQUENTIAL_CALLS, *on_loop("asyncio"), *on_loop("uvloop"), *STARTS, *PEERS, *GUESTS)
+TARGETS = (
+    *SEQUENTIAL_CALLS,
+    *on_loop("asyncio"),
+    *on_loop("uvloop"),
+    *STARTS,
+    *beside_peers("asyncio"),
+    *beside_peers("uvloop"),
+    *GUESTS,
+)
 """All of them, in the order in which they are shown."""

@@ -29,7 +29,7 @@ def measure(setting: Setting) -> dict[str, float]:
             lane.run(sample(call, setting.count(WARM_UP)))
         for number in range(PASSES):
             for lane, workload, call in setting.rotated(works, number):
-                found = lane.run(sample(call, setting.count(COUNT, 2)))
+                found = lane.run(sample(call, setting.count(COUNT)))
                 times.setdefault(f"{lane.name}/{workload}/p50_us", []).extend(found)
     return {name: percentile(each, 0.5) / 1e3 for name, each in times.items()}
 

@@ -1,4 +1,4 @@
-"""The bytes of a file as an async iterator: read in threads, one batch ahead of who takes them."""
+"""The bytes of a file as an async iterator: what is in memory at once, the rest in threads, ahead of who takes it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from virtagent.errors import FailedPrecondition, InvalidArgument
 from virtagent.guest.os_errors import call_error
+from virtagent.guest.page_cache import CachedReads
 from virtagent.guest.readable import wait_readable
 
 __all__ = ["FileReader", "open_for_reading"]
@@ -80,6 +81,7 @@ class FileReader(AsyncIterator[bytes]):
         self._offset = offset
         self._left = length
         self._chunk = chunk
+        self._cached = None if offset is None else CachedReads(descriptor, chunk)
         self._executor = executor
         self._chunks: deque[bytes] = deque()
         self._ended = False
@@ -97,10 +99,35 @@ class FileReader(AsyncIterator[bytes]):
             if self._ended or self._closed:
                 self._close_if_idle()
                 raise StopAsyncIteration
-            await self._take_batch()
-        if len(self._chunks) == 1 and not self._ended:
+            if not self._take_cached():
+                await self._take_batch()
+        if len(self._chunks) == 1 and not self._ended and not self._take_cached():
             self._read_ahead()
         return self._chunks.popleft()
+
+    def _take_cached(self) -> bool:
+        """Take the next chunk without a thread, if it is in memory and no thread is reading."""
+        if self._cached is None or self._offset is None or self._ahead is not None:
+            return False
+        size = self._next_size()
+        data = self._cached.read(size, self._offset) if size else b""
+        if data is None:
+            return False
+        if data:
+            self._advance(len(data))
+            self._chunks.append(data)
+        else:
+            self._ended = True
+        return True
+
+    def _next_size(self) -> int:
+        return self._chunk if self._left is None else min(self._chunk, self._left)
+
+    def _advance(self, count: int) -> None:
+        if self._offset is not None:
+            self._offset += count
+        if self._left is not None:
+            self._left -= count
 
     def _read_ahead(self) -> None:
         if self._ahead is None and not self._blocked:
@@ -125,12 +152,12 @@ class FileReader(AsyncIterator[bytes]):
                 self._ahead = None
 
     def _read_batch(self) -> Batch:
-        """In a thread, one at a time. It touches ``_offset`` and ``_left``, and nothing else does."""
+        """In a thread, one at a time. While it runs nothing else touches ``_offset`` and ``_left``."""
         chunks: list[bytes] = []
         total = 0
         ended = blocked = False
         while total < BATCH:
-            size = self._chunk if self._left is None else min(self._chunk, self._left)
+            size = self._next_size()
             if size == 0:
                 ended = True
                 break
@@ -149,10 +176,7 @@ class FileReader(AsyncIterator[bytes]):
             if not data:
                 ended = True
                 break
-            if self._offset is not None:
-                self._offset += len(data)
-            if self._left is not None:
-                self._left -= len(data)
+            self._advance(len(data))
             chunks.append(data)
             total += len(data)
             if self._offset is None and len(data) < size:

@@ -1,0 +1,111 @@
+"""An agent as a process: started on a unix socket, pinned to a CPU, and asked what it costs."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["DROP_IN", "AgentProcess", "qemu_ga", "qemu_ga_program", "virtagentd"]
+
+DROP_IN = Path(__file__).with_name("drop_in")
+"""The folder of services that the measured virtagentd loads."""
+
+START_TIMEOUT = 20.0
+"""Seconds for an agent to listen."""
+
+
+class AgentProcess:
+    """A running agent.
+
+    Attributes:
+        path: the unix socket on which it listens.
+    """
+
+    def __init__(self, pid: int, path: Path) -> None:
+        self.path = path
+        self._proc = Path(f"/proc/{pid}")
+
+    def cpu_seconds(self) -> float:
+        """User and system time that it has used so far, in seconds; the kernel counts it in hundredths."""
+        fields = (self._proc / "stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def rss(self) -> float:
+        """Its resident memory, in MiB."""
+        return self._memory("VmRSS")
+
+    def peak_rss(self) -> float:
+        """The most that its resident memory has been, in MiB."""
+        return self._memory("VmHWM")
+
+    def _memory(self, field: str) -> float:
+        lines = (self._proc / "status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
+
+    def pin(self, cpus: Iterable[int]) -> None:
+        """Let all its threads, and those that they start, run on these CPUs only."""
+        allowed = set(cpus)
+        for thread in (self._proc / "task").iterdir():
+            os.sched_setaffinity(int(thread.name), allowed)
+
+
+def qemu_ga_program() -> str | None:
+    """The path of qemu-ga, or None where it is not installed."""
+    paths = (Path(folder) / "qemu-ga" for folder in (*os.get_exec_path(), "/usr/sbin", "/sbin"))
+    return next((str(path) for path in paths if os.access(path, os.X_OK)), None)
+
+
+@contextmanager
+def qemu_ga(directory: Path) -> Iterator[AgentProcess]:
+    """Debian's qemu-ga on a unix socket, with its state and pid file in `directory`."""
+    program = qemu_ga_program()
+    if program is None:
+        raise SystemExit("qemu-ga is not installed: apt-get install qemu-guest-agent")
+    path = directory / "qemu-ga.sock"
+    places = ["-t", str(directory), "-f", str(directory / "qemu-ga.pid")]
+    with _running([program, "-m", "unix-listen", "-p", str(path), *places], path) as agent:
+        yield agent
+
+
+@contextmanager
+def virtagentd(directory: Path, loop: str) -> Iterator[AgentProcess]:
+    """Our daemon on a unix socket.
+
+    Args:
+        loop: ``asyncio`` or ``uvloop``.
+    """
+    path = directory / f"virtagentd-{loop}.sock"
+    command = [sys.executable, "-m", "virtagent.cli.daemon", "--loop", loop, "--log-level", "warning"]
+    with _running([*command, "--channel", f"unix:{path}", "--services", str(DROP_IN)], path) as agent:
+        yield agent
+
+
+@contextmanager
+def _running(command: Sequence[str], path: Path) -> Iterator[AgentProcess]:
+    process = subprocess.Popen(command)
+    try:
+        _wait_until_listening(process, path)
+        yield AgentProcess(process.pid, path)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait_until_listening(process: subprocess.Popen[bytes], path: Path) -> None:
+    for _ in range(int(START_TIMEOUT * 1000)):
+        if process.poll() is not None:
+            raise SystemExit(f"{process.args!r} ended with status {process.returncode}")
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(path))
+            except OSError:
+                time.sleep(0.001)
+            else:
+                return
+    raise SystemExit(f"{process.args!r} does not listen on {path}")

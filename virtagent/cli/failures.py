@@ -23,11 +23,13 @@ __all__ = [
     "EXIT_FAILED",
     "EXIT_INTERRUPTED",
     "EXIT_NOBODY_ANSWERS",
+    "EXIT_NOT_MEASURED",
     "EXIT_NO_CHANNEL",
     "EXIT_OK",
     "EXIT_PERMISSION",
     "EXIT_PIPE",
     "EXIT_SESSION_LOST",
+    "EXIT_SLOWER",
     "EXIT_USAGE",
     "exit_code",
     "explain",
@@ -41,6 +43,8 @@ EXIT_NOBODY_ANSWERS = 4
 EXIT_DEADLINE = 5
 EXIT_SESSION_LOST = 6
 EXIT_PERMISSION = 7
+EXIT_SLOWER = 8
+EXIT_NOT_MEASURED = 9
 EXIT_INTERRUPTED = 130
 EXIT_PIPE = 141
 """128 + SIGPIPE, as of any program whose reader has left."""

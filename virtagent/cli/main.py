@@ -19,6 +19,7 @@ from virtagent.errors import UsageError
 __all__ = ["main", "program", "shared_options"]
 
 COMMANDS = {
+    "bench": "virtagent.cli.bench",
     "call": "virtagent.cli.call",
     "decode": "virtagent.cli.decode",
     "events": "virtagent.cli.events",

@@ -16,6 +16,8 @@ from virtagent.cli.target import Settings, Target, find_target
 from virtagent.errors import VirtagentError
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from virtagent.host.guest import Guest
     from virtagent.peer.connecting import ConnectingPeer
     from virtagent.service.service import Service
@@ -25,11 +27,17 @@ __all__ = ["finish", "run", "with_guest", "with_peer"]
 CONNECT_TIMEOUT = 10.0
 
 
-def run(settings: Settings, make: Callable[[Target], Coroutine[Any, Any, int | None]]) -> int:
+def run(
+    settings: Settings,
+    make: Callable[[Target], Coroutine[Any, Any, int | None]],
+    *,
+    loop_factory: Callable[[], AbstractEventLoop] | None = None,
+) -> int:
     """Run a command to its end; its exit code.
 
     Args:
         make: makes the work for the guest that is meant.
+        loop_factory: makes another event loop than asyncio's.
     """
     set_up_logging(verbose=settings.verbose)
     try:
@@ -39,7 +47,8 @@ def run(settings: Settings, make: Callable[[Target], Coroutine[Any, Any, int | N
                 import asyncio  # noqa: PLC0415 - see without_openssl
         import asyncio  # noqa: PLC0415
 
-        return asyncio.run(make(target)) or EXIT_OK
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            return runner.run(make(target)) or EXIT_OK
     except VirtagentError as error:
         complain(explain(error))
         return exit_code(error)

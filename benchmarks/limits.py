@@ -95,10 +95,10 @@ class PlainEchoClient(Echoing, Plain):
 ECHO: dict[str, type[asyncio.BaseProtocol]] = {"asyncio": BufferedEcho, "uvloop": PlainEcho}
 """The quickest echo, by event loop."""
 
-ECHO_CLIENT: dict[str, type[BufferedEchoClient | PlainEchoClient]] = {
-    "asyncio": BufferedEchoClient,
-    "uvloop": PlainEchoClient,
-}
+EchoClient = BufferedEchoClient | PlainEchoClient
+
+ECHO_CLIENT: dict[str, Callable[[], EchoClient]] = {"asyncio": BufferedEchoClient, "uvloop": PlainEchoClient}
+"""What makes its caller's side, by event loop."""
 
 
 class Source(Buffered):

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import virtagent
 from benchmarks.limits import ECHO_CLIENT
 from benchmarks.loops import loop_factory
-from benchmarks.rows.lane import EchoClient, our_peer
+from benchmarks.rows.lane import our_peer
 from benchmarks.rows.sequential import PAYLOAD
 from benchmarks.rows.setting import CPU, Setting, pinned, subject_on
 from benchmarks.rows.timing import percentile
@@ -73,7 +73,6 @@ async def connect_bare(path: str, loop: str) -> float:
     """A socket and two round trips: one for what the hello is, one for the call."""
     start = time.perf_counter()
     transport, client = await asyncio.get_running_loop().create_unix_connection(ECHO_CLIENT[loop], path)
-    assert isinstance(client, EchoClient)
     try:
         await client.echo(PAYLOAD)
         await client.echo(PAYLOAD)

@@ -16,19 +16,21 @@ BUFFER = 256 * 1024
 
 
 class Buffered(asyncio.BufferedProtocol):
-    """A buffered protocol with one reused buffer."""
+    """A buffered protocol with one reused buffer, which all connections of a process share: a read is used up at once.
+
+    A buffer for each connection would make connecting slower, whose limit this is, too.
+    """
+
+    view = memoryview(bytearray(BUFFER))
 
     def __init__(self) -> None:
-        self.buffer = bytearray(BUFFER)
-        self.view = memoryview(self.buffer)
-        self.filled = 0
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self.view[self.filled :]
+        return self.view
 
 
 class Plain(asyncio.Protocol):

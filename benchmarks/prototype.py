@@ -31,6 +31,9 @@ class Prototype(Buffered):
 
     def __init__(self, handlers: dict[str, Callable[[Any], Any]]) -> None:
         super().__init__()
+        self.buffer = bytearray(BUFFER)  # of its own: the beginning of a message stays in it until the rest has come
+        self.view = memoryview(self.buffer)
+        self.filled = 0
         self.handlers = handlers
         self.pending: dict[int, asyncio.Future[Any]] = {}
         self.next = 1
@@ -38,6 +41,9 @@ class Prototype(Buffered):
         self.flushing = False
         self.loop = asyncio.get_running_loop()
         self.pack = Packer().pack
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self.view[self.filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
         end = self.filled + nbytes

@@ -36,6 +36,7 @@ EXPECTED = {
         "ours/pipelined 64/calls_per_s",
         "ours/pipelined 64 coroutine/calls_per_s",
         "prototype/pipelined 64/server_cpu_us",
+        "prototype/pipelined 64/cpu_us",
     },
     "typed": {f"ours/{kind} call{mode}/p50_us" for kind in ("typed", "untyped") for mode in ("", " coroutine")},
     "payload": {

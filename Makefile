@@ -4,14 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := virtagent transports tests benchmarks examples fuzz
 
-.PHONY: help demo demo-vm test test-others test-vm lint types fmt bench fuzz clean
+.PHONY: help demo demo-vm test test-others test-vm lint types fmt bench bench-peers fuzz clean
 help:
 	@echo "make demo      the main job on a unix socket and a serial line: calls both ways, a followed log"
 	@echo "make demo-vm   the same in a real guest under QEMU"
 	@echo "make test      everything that needs no virtual machine"
 	@echo "make test-others  the same on other Pythons that are here"
 	@echo "make test-vm   everything in real guests (says which Debian packages it needs)"
-	@echo "make bench     our speed beside what is possible here, in one run (three minutes)"
+	@echo "make bench     our speed beside what is possible here, in one run (a minute or two; ARGS=--quick)"
+	@echo "make bench-peers  side by side with other libraries: makes docs/benchmarks.md (a quarter of an hour; ARGS=--quick)"
 	@echo "make fmt lint types fuzz clean"
 
 $(VENV)/python:
@@ -65,10 +66,13 @@ fmt: $(VENV)/dev
 	@$(BIN)/ruff format -q $(SOURCES)
 
 bench: $(VENV)/dev
-	@$(BIN)/python -m benchmarks.rows
+	@$(BIN)/python -m benchmarks.rows $(ARGS)
+
+bench-peers: $(VENV)/dev
+	@$(BIN)/python -m benchmarks.side_by_side $(ARGS)
 
 fuzz: $(VENV)/dev
 	@for target in fuzz/fuzz_*.py; do echo "$$target"; $(BIN)/python $$target --seconds 30; done
 
 clean:
-	@rm -rf $(VENV) $(VENV)-3.* .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	@rm -rf $(VENV) $(VENV)-3.* $(VENV)-peers .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -1,6 +1,6 @@
-"""One end of a workload, a process of its own: ``python -m benchmarks.counted.end server|client ...``.
+"""One end of a workload, a process of its own: ``python -m benchmarks.counted.end server|client|both ...``.
 
-The server says "ready" when it listens, and ends when its standard input does.
+The server says "ready" when it listens, and ends when its standard input does; "both" is both in one event loop.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import importlib
 import os
 from types import ModuleType
@@ -51,7 +52,7 @@ def subject_module(subject: str) -> ModuleType:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("end", choices=("server", "client"))
+    parser.add_argument("end", choices=("server", "client", "both"))
     parser.add_argument("subject")
     parser.add_argument("workload")
     parser.add_argument("path")
@@ -67,10 +68,11 @@ def main() -> None:
         import uvloop
 
         factory = uvloop.new_event_loop
-    if arguments.end == "server":
-        work = module.serve(arguments.path, arguments.workload, until_stdin_ends)
+    run = functools.partial(module.run, arguments.path, arguments.workload, arguments.count)
+    if arguments.end == "client":
+        work = run()
     else:
-        work = module.run(arguments.path, arguments.workload, arguments.count)
+        work = module.serve(arguments.path, arguments.workload, run if arguments.end == "both" else until_stdin_ends)
     with allocations(arguments.allocations), asyncio.Runner(loop_factory=factory) as runner:
         runner.run(work)
 

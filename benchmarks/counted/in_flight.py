@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 WIDTH = 64
+"""Calls in flight; and notifications in one turn, before a call that keeps both ends in step."""
 
 
 def payload(size: int = 40) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.counted.counters import Counter
-from benchmarks.counted.pair import ENDS, Cost, cost_of
+from benchmarks.counted.pair import Cost, cost_of
 from benchmarks.counted.workloads import Workload
 
 __all__ = ["Job", "measure", "metric_name"]
@@ -42,8 +42,8 @@ def metric_name(row: str, end: str, quantity: str) -> str:
 
 
 def metrics_of(job: Job, cost: Cost) -> dict[str, float]:
-    """The metrics of one job, and under "... by name" what system calls they are made of."""
-    return {metric_name(job.row, end, job.counter.quantity): round(cost.of(end), 3) for end in (*ENDS, "sum")}
+    """The metrics of one job."""
+    return {metric_name(job.row, end, job.counter.quantity): round(total, 3) for end, total in cost.totals().items()}
 
 
 def measure(

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 import virtagent
-from benchmarks.counted.in_flight import in_flight, payload
+from benchmarks.counted.in_flight import WIDTH, in_flight, payload
 from virtagent.peer.handler import Handler
 
 CHUNK = 256 * 1024
@@ -18,9 +18,6 @@ HOUR = 3600.0
 
 TIMEOUT = 120.0
 """Seconds to connect in, for the same reason."""
-
-BATCH = 64
-"""Notifications in one turn; then a call, so that both ends stay in step."""
 
 
 class Point(msgspec.Struct):
@@ -77,10 +74,10 @@ async def typed_calls(peer: Any, count: int) -> None:
 
 async def notifications(peer: Any, count: int) -> None:
     params = payload()
-    for _ in range(count // BATCH):
-        for _ in range(BATCH):
+    for _ in range(count // WIDTH):
+        for _ in range(WIDTH):
             peer.notify("note", **params)
-        await peer.call("echo")
+        await peer.call("echo", **params)
 
 
 async def stream(peer: Any, count: int) -> None:

@@ -19,8 +19,6 @@ __all__ = ["Cost", "PairFailed", "cost_of", "per_unit"]
 TIMEOUT = 180.0
 """Seconds that one run may take: a run under valgrind takes five or so."""
 
-ENDS = ("client", "server")
-
 
 class PairFailed(Exception):
     """A process under measure failed; the text says which and what it said."""
@@ -28,14 +26,15 @@ class PairFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one unit of a workload costs, by end ("client", "server") and by what was counted."""
+    """What one unit of a workload costs, by end ("client" and "server", or "both") and by what was counted."""
 
     ends: dict[str, dict[str, float]]
 
-    def of(self, end: str) -> float:
-        """The sum at one end, or at both ends for "sum"."""
-        ends = ENDS if end == "sum" else (end,)
-        return sum(sum(self.ends[each].values()) for each in ends)
+    def totals(self) -> dict[str, float]:
+        """The cost of each end that was a process of its own, and of both as "sum"."""
+        ends = {end: sum(counts.values()) for end, counts in self.ends.items()}
+        total = sum(ends.values())
+        return {"sum": total} if "both" in ends else {**ends, "sum": total}
 
 
 def per_unit(short: Counts, long: Counts, lengths: tuple[int, int]) -> dict[str, float]:
@@ -58,30 +57,30 @@ def cost_of(workload: Workload, counter: Counter, tree: Path, *, loop: str, cpu:
         PairFailed: a process failed, or the counter wrote nothing that can be read.
     """
     short, long = (_run(workload, counter, tree, loop, cpu, count) for count in workload.lengths)
-    return Cost({end: per_unit(short[end], long[end], workload.lengths) for end in ENDS})
+    return Cost({end: per_unit(short[end], long[end], workload.lengths) for end in short})
 
 
 def _run(workload: Workload, counter: Counter, tree: Path, loop: str, cpu: int | None, count: int) -> dict[str, Counts]:
     """One run of both ends: what each cost."""
+    ends = ("both",) if workload.together else ("client", "server")
     with tempfile.TemporaryDirectory(prefix="counted-") as name:
         directory = Path(name)
-        path = directory / "s"
-        files = {end: directory / f"{end}.out" for end in ENDS}
-        what = [workload.subject, workload.name, str(path), str(count), "--loop", loop]
+        files = {end: directory / f"{end}.out" for end in ends}
+        what = [workload.subject, workload.name, str(directory / "s"), str(count), "--loop", loop]
         what += [] if cpu is None else ["--cpu", str(cpu)]
         commands = {
             end: counter.command([sys.executable, "-m", "benchmarks.counted.end", end, *what], files[end])
-            for end in ENDS
+            for end in ends
         }
-        with _server(commands["server"], tree, directory / "server.err") as server:
-            _client(commands["client"], tree, workload)
-        if server.returncode:
-            said = (directory / "server.err").read_text().strip()[-1000:]
-            raise PairFailed(f"{workload.key}: the server ended with code {server.returncode}: {said}")
         try:
-            return {end: counter.read(files[end]) for end in ENDS}
-        except (OSError, ValueError) as error:
-            raise PairFailed(f"{workload.key}: {error}") from error
+            if workload.together:
+                _finished("both ends", commands["both"], tree)
+            else:
+                with _server(commands["server"], tree, directory / "server.err"):
+                    _finished("the client", commands["client"], tree)
+            return {end: counter.read(files[end]) for end in ends}
+        except (OSError, ValueError, PairFailed) as error:
+            raise PairFailed(f"{workload.key}, {counter.quantity}: {error}") from error
 
 
 def environment(tree: Path) -> dict[str, str]:
@@ -91,7 +90,7 @@ def environment(tree: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _server(command: list[str], tree: Path, errors: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _server(command: list[str], tree: Path, errors: Path) -> Iterator[None]:
     """A server that is ready; it ends by itself when its standard input is closed."""
     with (
         errors.open("wb") as said,
@@ -107,18 +106,22 @@ def _server(command: list[str], tree: Path, errors: Path) -> Iterator[subprocess
         assert server.stdin is not None
         assert server.stdout is not None
         try:
-            if server.stdout.readline() != b"ready\n":
-                server.wait(TIMEOUT)
-                raise PairFailed(f"the server did not start: {errors.read_text().strip()[-1000:]}")
-            yield server
+            ready = server.stdout.readline() == b"ready\n"
+            if ready:
+                yield
             server.stdin.close()
-            server.wait(TIMEOUT)
+            code = server.wait(TIMEOUT)
+        except subprocess.TimeoutExpired:
+            raise PairFailed(f"the server did not end within {TIMEOUT:g} s") from None
         finally:
             if server.poll() is None:
                 server.kill()
+    if code or not ready:
+        raise PairFailed(f"the server ended with code {code}: {errors.read_text().strip()[-1000:]}")
 
 
-def _client(command: list[str], tree: Path, workload: Workload) -> None:
+def _finished(who: str, command: list[str], tree: Path) -> None:
+    """Run a process to its end."""
     try:
         done = subprocess.run(
             command,
@@ -131,7 +134,7 @@ def _client(command: list[str], tree: Path, workload: Workload) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise PairFailed(f"{workload.key}: the client did not end within {TIMEOUT:g} s") from None
+        raise PairFailed(f"{who} did not end within {TIMEOUT:g} s") from None
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip()[-1000:]
-        raise PairFailed(f"{workload.key}: the client ended with code {done.returncode}: {said}")
+        raise PairFailed(f"{who} ended with code {done.returncode}: {said}")

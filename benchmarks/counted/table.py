@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-from benchmarks.counted.measure import row_name
+from dataclasses import dataclass
+
+from benchmarks.counted.measure import metric_name, row_name
 from benchmarks.counted.workloads import WORKLOADS
 
 QUANTITIES = ("instructions", "allocations", "system calls")
+LOOPS = ("asyncio", "uvloop")
 HEADINGS = ("client", "server", "sum")
 DIGITS = {"instructions": 0, "allocations": 1, "system calls": 2}
 
 
-def rows_of(metrics: dict[str, float], quantity: str) -> list[tuple[str, tuple[float, float, float], float | None]]:
-    """The rows that have a quantity: name, costs of both ends and their sum, and how many times the limit that is."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a quantity's table: costs by end where they are known, and how many times the limit their sum is."""
+
+    name: str
+    client: float | None
+    server: float | None
+    total: float
+    ratio: float | None
+
+
+def rows_of(metrics: dict[str, float], quantity: str) -> list[Row]:
+    """The rows that have a quantity, in the order of the workloads."""
     found = []
-    for loop in ("asyncio", "uvloop"):
+    for loop in LOOPS:
         for workload in WORKLOADS:
-            row = row_name(workload.key, loop)
-            names = [f"{row}/{end} {quantity}" for end in HEADINGS]
-            if not all(name in metrics for name in names):
+            name = row_name(workload.key, loop)
+            client, server, total = (metrics.get(metric_name(name, end, quantity)) for end in HEADINGS)
+            if total is None:
                 continue
-            client, server, total = (metrics[name] for name in names)
-            limit = metrics.get(f"{row_name(workload.limit, loop)}/sum {quantity}") if workload.limit else None
-            found.append((row, (client, server, total), total / limit if limit else None))
+            limit = (
+                metrics.get(metric_name(row_name(workload.limit, loop), "sum", quantity)) if workload.limit else None
+            )
+            found.append(Row(name, client, server, total, total / limit if limit else None))
     return found
 
 
@@ -32,8 +47,13 @@ def text_tables(metrics: dict[str, float]) -> str:
         rows = rows_of(metrics, quantity)
         if not rows:
             continue
-        lines += ["", f"{quantity + ' per call':44}{'client':>12}{'server':>12}{'sum':>12}{'x limit':>9}"]
-        for row, costs, ratio in rows:
-            figures = "".join(f"{cost:12,.{DIGITS[quantity]}f}" for cost in costs)
-            lines.append(f"{row:44}{figures}{f'{ratio:9.2f}' if ratio else ''}")
+        lines += ["", f"{quantity + ' per call':48}{'client':>12}{'server':>12}{'sum':>12}{'x limit':>9}"]
+        for row in rows:
+            figures = "".join(f"{figure(cost, quantity):>12}" for cost in (row.client, row.server, row.total))
+            lines.append(f"{row.name:48}{figures}{f'{row.ratio:9.2f}' if row.ratio else ''}".rstrip())
     return "\n".join(lines[1:])
+
+
+def figure(cost: float | None, quantity: str) -> str:
+    """A cost as people read it; nothing where it is not known."""
+    return "" if cost is None else f"{cost:,.{DIGITS[quantity]}f}"

@@ -12,13 +12,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from benchmarks.peers.peer import Subject
+from benchmarks.side_by_side.found import Found
 
-__all__ = ["Failed", "Found", "measure"]
+__all__ = ["Failed", "measure"]
 
 ROOT = Path(__file__).parent.parent.parent
 READY_TIMEOUT = 20.0
@@ -28,14 +28,6 @@ CLIENT_TIMEOUT = 60.0
 
 class Failed(Exception):
     """A peer could not be measured; the text says why, in one line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What one pair of processes gave, with full names."""
-
-    metrics: dict[str, float] = field(default_factory=dict)
-    failures: dict[str, str] = field(default_factory=dict)
 
 
 def measure(subject: Subject, python: str, directory: Path, cpu: int, scale: float) -> Found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from benchmarks.limits import ECHO, ECHO_CLIENT, BufferedEchoClient, PlainEchoClient
+from benchmarks.limits import ECHO, ECHO_CLIENT, EchoClient
 from benchmarks.peers.peer import Ready
 from benchmarks.peers.running import running_loop
 
@@ -19,7 +19,7 @@ async def serve(address: str, ready: Ready) -> None:
 
 
 class Client:
-    def __init__(self, protocol: BufferedEchoClient | PlainEchoClient) -> None:
+    def __init__(self, protocol: EchoClient) -> None:
         self.protocol = protocol
         self.call = protocol.echo
 
@@ -28,6 +28,6 @@ class Client:
 
 
 async def connect(address: str) -> Client:
-    factory: Callable[[], BufferedEchoClient | PlainEchoClient] = ECHO_CLIENT[running_loop()]
+    factory: Callable[[], EchoClient] = ECHO_CLIENT[running_loop()]
     _, protocol = await asyncio.get_running_loop().create_unix_connection(factory, address)
     return Client(protocol)

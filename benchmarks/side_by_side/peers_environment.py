@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -58,14 +60,28 @@ def prepare(peers: Iterable[Peer], directory: Path = DIRECTORY, lock: Path = LOC
 
 
 def install(python: str, lock: Path, peers: Iterable[Peer]) -> dict[str, str]:
-    """Install all that is locked; where that fails, what each peer needs by itself. What failed, by peer."""
+    """Install all that is locked; where that fails, each package by itself. What failed, by peer."""
     if pip(python, "--require-hashes", "-r", str(lock)) is None:
         return {}
-    failures = {}
-    for peer in peers:
-        if peer.distributions and (why := pip(python, "-c", str(lock), *peer.distributions)) is not None:
-            failures[peer.name] = f"cannot be installed: {why}"
-    return failures
+    failed = {}
+    with tempfile.TemporaryDirectory() as directory:
+        single = Path(directory) / "requirement"
+        for name, requirement in requirements(lock.read_text()).items():
+            single.write_text(requirement)
+            if (why := pip(python, "--no-deps", "--require-hashes", "-r", str(single))) is not None:
+                failed[name] = why
+    return {
+        peer.name: f"{name} cannot be installed: {failed[name]}"
+        for peer in peers
+        for name in peer.distributions
+        if name in failed
+    }
+
+
+def requirements(lock: str) -> dict[str, str]:
+    """The requirements of a lock file with their hashes, by the package's name."""
+    found = re.findall(r"^([a-z0-9][a-z0-9._-]*)(==.*(?:\n .*)*)", lock, re.MULTILINE)
+    return {name: f"{name}{rest}\n" for name, rest in found}
 
 
 def pip(python: str, *arguments: str) -> str | None:

@@ -36,16 +36,23 @@ def test_one_library_that_cannot_be_installed_does_not_keep_the_others_out(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     lock = tmp_path / "lock"
-    asked: list[tuple[str, ...]] = []
+    lock.write_text(
+        "grpcio==1.0 \\\n    --hash=sha256:00 \\\n    --hash=sha256:01\nrpyc==6.0 \\\n    --hash=sha256:02\n"
+    )
+    asked: list[str] = []
 
     def pip(python: str, *arguments: str) -> str | None:
-        asked.append(arguments)
-        return "no wheel of it" if arguments[0] == "--require-hashes" or "grpcio" in arguments else None
+        asked.append(Path(arguments[-1]).read_text())
+        return "no wheel of it" if "grpcio" in asked[-1] else None
 
     monkeypatch.setattr(peers_environment, "pip", pip)
     failures = peers_environment.install("python", lock, PEERS)
-    assert failures == {"grpc.aio": "cannot be installed: no wheel of it"}
-    assert ("-c", str(lock), "rpyc") in asked
+    assert failures == {"grpc.aio": "grpcio cannot be installed: no wheel of it"}
+    assert asked == [
+        lock.read_text(),
+        "grpcio==1.0 \\\n    --hash=sha256:00 \\\n    --hash=sha256:01\n",
+        "rpyc==6.0 \\\n    --hash=sha256:02\n",
+    ]
 
 
 def test_all_that_is_locked_is_installed_in_one_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -80,11 +80,18 @@ def test_a_failed_measurement_leaves_its_reason_and_the_others() -> None:
     assert result.failed() == {"broken": (2, "it is")}
 
 
-def test_a_neighbour_that_is_not_there_is_a_failure_of_every_round() -> None:
-    with other("no_such_package", quick=True) as measurable:
-        found = measurable.measure()
-    assert not found.metrics
-    assert "no_such_package" in found.failures["no_such_package"]
+@pytest.mark.parametrize("error", [RuntimeError("no kernel"), SystemExit("no kernel")])
+def test_a_neighbour_that_does_not_start_is_a_failure_of_every_round(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def session(*, quick: bool) -> None:
+        raise error
+
+    import benchmarks.rows
+
+    monkeypatch.setattr(benchmarks.rows, "session", session)
+    with other("rows", quick=True) as measurable:
+        assert measurable.measure() == Found(failures={"rows": f"{type(error).__name__}: no kernel"})
 
 
 def test_a_neighbours_session_is_open_over_all_rounds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from benchmarks.rows.setting import QUICK, Setting
 from benchmarks.rows.table import metric_lines, table_lines
 from benchmarks.rows.target import judge
 from benchmarks.rows.targets import TARGETS
+from benchmarks.start import StartFailed
 
 BUSY = 0.5
 """A load average that a machine at rest does not have."""
@@ -59,16 +60,20 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """The program; 0 even where a target is missed: on a busy machine that says little."""
+    """The program; 0 even where a target is missed: on a busy machine that says little. 1: a process failed."""
     options = make_parser().parse_args()
     loops = tuple(options.loop or LOOPS)
     rounds: list[dict[str, float]] = []
     started = time.monotonic()
     load = os.getloadavg()[0]
-    with Servers() as servers:
-        for number in range(options.rounds):
-            setting = Setting(servers, loops, QUICK if options.quick else 1.0, number)
-            rounds.append(measure_round(setting, options.only))
+    try:
+        with Servers() as servers:
+            for number in range(options.rounds):
+                setting = Setting(servers, loops, QUICK if options.quick else 1.0, number)
+                rounds.append(measure_round(setting, options.only))
+    except StartFailed as error:
+        print(f"benchmarks.rows: {error}", file=sys.stderr)
+        return 1
     if options.json is not None:
         from virtagent.bench.environment import environment
 

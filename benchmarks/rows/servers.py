@@ -12,13 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from benchmarks.start import START_TIMEOUT, StartFailed, command, stop
+
 __all__ = ["Server", "Servers"]
-
-START_TIMEOUT = 20.0
-"""Seconds in which a server must listen."""
-
-STOP_TIMEOUT = 5.0
-"""Seconds that a server is given to end by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +57,7 @@ class Servers:
             cpu: the CPU it is pinned to; None: any.
 
         Raises:
-            RuntimeError: it does not come up.
+            StartFailed: it does not come up.
         """
         key = (kind, loop, cpu)
         if key not in self._servers:
@@ -78,14 +74,14 @@ class Servers:
             os.sched_setaffinity(process.pid, self._cpus if cpu is None else {cpu})
             wait_ready(server)
         except BaseException:
-            stop(server)
+            stop(server.process)
             raise
         return server
 
     def close(self) -> None:
         """End all."""
         for server in self._servers.values():
-            stop(server)
+            stop(server.process)
         self._servers.clear()
         self._directory.cleanup()
 
@@ -104,16 +100,6 @@ def wait_ready(server: Server) -> None:
     assert pipe is not None
     with pipe:
         if not select.select([pipe], [], [], START_TIMEOUT)[0]:
-            raise RuntimeError(f"{server.process.args!r} does not listen after {START_TIMEOUT:g} s")
+            raise StartFailed(f"{command(server.process)} does not listen after {START_TIMEOUT:g} s")
         if pipe.readline() != b"ready\n":
-            raise RuntimeError(f"{server.process.args!r} ended before it listened; its error is above")
-
-
-def stop(server: Server) -> None:
-    """End a server, at once if it does not end by itself."""
-    server.process.terminate()
-    try:
-        server.process.wait(STOP_TIMEOUT)
-    except subprocess.TimeoutExpired:
-        server.process.kill()
-        server.process.wait()
+            raise StartFailed(f"{command(server.process)} ended before it listened; its error is above")

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks import start
 from benchmarks.loops import LOOPS
 from benchmarks.rows import __main__ as program
 from benchmarks.rows.catalogue import KINDS
@@ -23,6 +24,7 @@ from benchmarks.rows.session import Session
 from benchmarks.rows.setting import Setting, pinned
 from benchmarks.rows.targets import TARGETS
 from benchmarks.rows.timing import latency, percentile
+from benchmarks.start import StartFailed
 
 ROOT = Path(__file__).parents[2]
 TINY = 0.01
@@ -105,8 +107,22 @@ def test_a_server_that_cannot_listen_is_told_and_leaves_no_process(
     servers: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(RuntimeError, match="ended before it listened"):
+    with pytest.raises(StartFailed, match="/bin/false -m benchmarks.server prototype .* ended before it listened"):
         servers.get("prototype", "asyncio", 0)
+
+
+def test_a_process_that_ends_instead_of_listening_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(StartFailed, match="SystemExit.* ended with exit code 7"):
+        start.measure(["-c", "raise SystemExit(7)"], str(tmp_path / "none.sock"), ours=True)
+
+
+def test_a_process_that_closes_the_connection_is_told(tmp_path: Path) -> None:
+    path = str(tmp_path / "closing.sock")
+    program = (
+        f"import socket; s = socket.create_server({path!r}, family=socket.AF_UNIX); s.accept()[0].close(); s.accept()"
+    )
+    with pytest.raises(StartFailed, match="closed the connection"):
+        start.measure(["-c", program], path, ours=False)
 
 
 def test_a_measurement_gives_its_cpus_back() -> None:

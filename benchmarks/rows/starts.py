@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from statistics import median
 
 from benchmarks import start
@@ -19,13 +20,19 @@ def measure(setting: Setting) -> dict[str, float]:
     """
     found: dict[str, list[float]] = {}
     subjects = ["bare process", *("daemon" if loop == "asyncio" else f"daemon {loop}" for loop in setting.loops)]
+    if setting.number == 0:
+        for subject in subjects:
+            begin(subject, setting.servers.directory)  # compiles what has been changed since the last run
     for number in range(setting.count(PASSES)):
         for subject in setting.rotated(subjects, number):
-            directory = setting.servers.directory
-            if subject == "bare process":
-                seconds, rss = start.bare(directory)
-            else:
-                seconds, rss = start.daemon(directory, "uvloop" if subject.endswith("uvloop") else "asyncio")
+            seconds, rss = begin(subject, setting.servers.directory)
             found.setdefault(f"{subject}/start/ms", []).append(seconds * 1e3)
             found.setdefault(f"{subject}/idle/rss_mib", []).append(rss)
     return {name: median(values) for name, values in found.items()}
+
+
+def begin(subject: str, directory: Path) -> tuple[float, float]:
+    """Start a process; the seconds to its first answer, and its idle RSS in MiB."""
+    if subject == "bare process":
+        return start.bare(directory)
+    return start.daemon(directory, "uvloop" if subject.endswith(" uvloop") else "asyncio")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -31,6 +32,8 @@ STYLES = ("-", "--", ":", "-.")
 PHASE_COLOURS = dict(
     zip(PHASES, ("#E69F00", "#0072B2", "#CC79A7", "#D55E00", "#56B4E9", "#0072B2", "#56B4E9"), strict=True)
 )
+
+SHOWN_PART = 0.995
 
 LEVELS = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)
 
@@ -104,29 +107,33 @@ def cumulative(axes: Axes, runs: Sequence[Run]) -> None:
 
 
 def histogram(axes: Axes, runs: Sequence[Run]) -> None:
-    """How often each latency occurred."""
+    """How often each latency occurred; the slowest, which the other pictures show, would squeeze the rest."""
     for series, label, colour, style in lines(runs):
         assert series.latency is not None
         values, counts = buckets(series.latency)
-        edges = np.geomspace(max(values[0], 1), max(values[-1], values[0] + 1) * 1.001, 81)
+        last = values[np.searchsorted(np.cumsum(counts), SHOWN_PART * counts.sum())]
+        edges = np.geomspace(max(values[0], 1), max(last, values[0] + 1) * 1.001, 81)
         heights, _ = np.histogram(values, bins=edges, weights=counts)
         axes.stairs(heights / counts.sum() * 100, edges, color=colour, linestyle=style, label=label, linewidth=1.3)
     axes.set_xscale("log")
     times(axes, "x")
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("latency (80 steps of equal ratio)")
+    axes.set_xlabel("latency, but for the slowest 0.5 %")
     axes.set_ylabel("calls, %")
     legend(axes)
 
 
 def course(axes: Axes, runs: Sequence[Run]) -> None:
-    """Latency over time: the median as a line, up to the p99 as a shade."""
+    """Latency over time: the median as a line, up to the p99 as a shade, the slowest as dots; gaps had no calls."""
     for series, label, colour, style in lines(runs):
-        told = [each for each in series.time_line if each.p50 is not None]
-        start = [each.start + each.seconds / 2 for each in told]
-        middle, high = [each.p50 or 0 for each in told], [each.p99 or 0 for each in told]
-        axes.plot(start, middle, style, color=colour, label=f"{label}, p50", linewidth=1.3)
-        axes.fill_between(start, middle, high, color=colour, alpha=0.15, linewidth=0, label=f"{label}, up to p99")
+        start = [each.start + each.seconds / 2 for each in series.time_line]
+        middle, high, slowest = (
+            [each or math.nan for each in column]
+            for column in zip(*((each.p50, each.p99, each.max) for each in series.time_line), strict=True)
+        )
+        axes.plot(start, middle, style, color=colour, label=f"{label}: p50, to p99, max", linewidth=1.3)
+        axes.fill_between(start, middle, high, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(start, slowest, ".", color=colour, alpha=0.5, markersize=2.5)
     axes.set_yscale("log")
     times(axes, "y")
     axes.set_xlim(left=0)
@@ -142,11 +149,16 @@ def phases(axes: Axes, runs: Sequence[Run]) -> None:
     for place, (_, series) in enumerate(rows):
         left = 0.0
         for name, text in PHASES.items():
-            if name not in series.phases:
+            if name not in series.phases or not series.phases[name].mean:
                 continue
             width = series.phases[name].mean
             axes.barh(
-                place, width, left=left, color=PHASE_COLOURS[name], label=None if name in seen else text, height=0.6
+                place,
+                width,
+                left=left,
+                color=PHASE_COLOURS[name],
+                label=None if name in seen else text,
+                height=0.6 if len(rows) > 1 else 0.3,
             )
             seen.add(name)
             left += width

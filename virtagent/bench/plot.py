@@ -110,7 +110,7 @@ def all_panels(panels: Sequence[Panel], runs: Sequence[Run]) -> Figure:
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(7.2 * columns, 4.6 * rows + 0.4), layout="constrained")
     figure.suptitle(
-        " · ".join(dict.fromkeys(f"virtagent bench {run.result.workload}: {run.label}" for run in runs)),
+        " · ".join(dict.fromkeys(f"virtagent bench {run.result.workload} of {run.result.target}" for run in runs)),
         fontsize=12,
         x=0.01,
         ha="left",

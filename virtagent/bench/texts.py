@@ -16,6 +16,7 @@ __all__ = [
     "comparison_cells",
     "cpu_cells",
     "environment_line",
+    "load_text",
     "plain_text",
     "stream_cells",
 ]
@@ -80,6 +81,16 @@ def metric_text(difference: Difference, value: float) -> str:
     if difference.metric != "rate":
         return duration(value)
     return bytes_per_second(value) if difference.stream else f"{number(value)}/s"
+
+
+def load_text(series: CallSeries) -> str:
+    """What was asked for, such as "64 B, 200 calls/s (constant), at most 1,024 in flight"; "" of a connect."""
+    if "open" in series.phases or not series.count:
+        return ""
+    if series.rate is None:
+        return f"echoes of {size(series.size)}, the next when one is answered (closed loop)"
+    kind = f"{number(series.rate)} calls/s by the clock ({series.arrivals}, open loop)"
+    return f"echoes of {size(series.size)}, {kind}, at most {series.in_flight:,} in flight"
 
 
 def clock_note(series: CallSeries) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing, nullcontext
+from time import process_time
 from typing import TypeAlias
 
 from virtagent.bench.arrivals import arrivals
@@ -14,8 +15,9 @@ from virtagent.bench.streaming import StreamRecording, receive, send
 from virtagent.bench.subject import echo, environment_of, most_calls, usage_of
 from virtagent.bench.summary import Plan
 from virtagent.bench.timer import SECOND, Timer
-from virtagent.errors import UsageError
+from virtagent.errors import SessionLost, UsageError
 from virtagent.peer.peer import Peer
+from virtagent.peer.state import PeerState
 
 __all__ = ["WORKLOADS"]
 
@@ -92,7 +94,11 @@ async def connect(run: Run) -> None:
             recording = Recording()
             measured.rounds.append(recording)
             run.watch("connect", run.options.seconds, recording)
-            await connects(run, timer, recording, seconds=run.options.seconds, count=run.options.count)
+            began = process_time()
+            try:
+                await connects(run, timer, recording, seconds=run.options.seconds, count=run.options.count)
+            finally:
+                measured.cost.here = (measured.cost.here or 0.0) + process_time() - began
 
 
 WORKLOADS: dict[str, Callable[[Run], Awaitable[None]]] = {
@@ -116,7 +122,23 @@ async def each_round(run: Run, measure: Step) -> None:
             async with run.subject.connect() as peer:
                 if run.there is None:
                     run.there = await environment_of(peer, run.subject.name)
-                await measure(peer, timer)
+                async with first_failure(), asyncio.TaskGroup() as group:
+                    watcher = group.create_task(until_lost(peer))
+                    await measure(peer, timer)
+                    watcher.cancel()
+
+
+async def until_lost(peer: Peer) -> None:
+    """Wait until the session is over: calls would wait for the next one, and that would be no latency.
+
+    A guest that is silent, as one that is paused, has a session still.
+
+    Raises:
+        SessionLost: when it is.
+    """
+    async for state in peer.states():
+        if state not in (PeerState.UP, PeerState.SILENT):
+            raise SessionLost(peer.detail)
 
 
 def plan_of(run: Run, peer: Peer, name: str) -> Plan:
@@ -134,11 +156,11 @@ async def measure_calls(run: Run, peer: Peer, timer: Timer, plans: Sequence[Plan
     Raises:
         UsageError: more calls at a time than the peer serves.
     """
+    if max(plan.in_flight for plan in plans) > most_calls(peer):
+        raise UsageError(
+            f"{run.subject.name} serves {most_calls(peer)} calls at a time; ask for no more --in-flight than that"
+        )
     for plan in plans:
-        if plan.in_flight > most_calls(peer):
-            raise UsageError(
-                f"{run.subject.name} serves {most_calls(peer)} calls at a time; ask for no more --in-flight than that"
-            )
         if run.options.warmup:
             run.watch("warm-up", run.options.warmup, None)
             await apply(run, peer, timer, plan, Recording(), seconds=run.options.warmup, count=None)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from virtagent.cli.arguments import size
+from virtagent.cli.failures import EXIT_USAGE
 from virtagent.cli.main import shared_options
 from virtagent.cli.target import Settings
 from virtagent.errors import UsageError
@@ -35,9 +36,11 @@ class Examples(click.Group):
 
 @click.group(
     cls=Examples,
+    invoke_without_command=True,
     epilog="Further exit codes: 8 slower than --fail-above allows, 9 the rate was not kept, or too few samples.",
 )
-def command() -> None:
+@click.pass_context
+def command(context: click.Context) -> None:
     """Measure how long a guest takes to answer, and why.
 
     \b
@@ -48,6 +51,9 @@ def command() -> None:
     virtagent --to web1 bench mixed --rate 200              calls beside a stream at full speed
     virtagent --to web1 bench connect                       from connecting to the first answer
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+        context.exit(EXIT_USAGE)
 
 
 def combined(*options: Option) -> Option:

@@ -20,6 +20,7 @@ from virtagent.bench.texts import (
     clock_note,
     comparison_cells,
     environment_line,
+    load_text,
     stream_cells,
 )
 from virtagent.bench.units import duration, size
@@ -56,13 +57,14 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> Tabl
 def reported(result: Result) -> str:
     """A result."""
     parts: list[Any] = [Text(one_line(headline(result)), style="bold")]
+    parts += [Text(load) for load in dict.fromkeys(load_text(each) for each in result.calls) if load]
     told = [each for each in result.calls if each.latency is not None and each.sustained]
     if told:
         percentiles = [f"p{each:g}" for each in PERCENTILES]
         headings = ["", "calls", "calls/s", *percentiles, "max", "errors"]
         parts += ["", table(headings, [[each.name, *call_cells(each)] for each in told])]
         parts += phase_parts(told)
-        parts += ["", *cost_lines(told)]
+        parts += ["", *cost_lines(told)] if any(each.cpu_here is not None for each in told) else []
         parts += [Text(note) for note in dict.fromkeys(map(clock_note, told)) if note]
     if result.streams:
         headings = ["", "rate", "bytes", "time", "chunks", "CPU here", "CPU there"]

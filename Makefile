@@ -12,7 +12,7 @@ help:
 	@echo "make test-others  the same on other Pythons that are here"
 	@echo "make test-vm   everything in real guests (says which Debian packages it needs)"
 	@echo "make bench     our speed beside what is possible here, in one run (a minute or two; ARGS=--quick)"
-	@echo "make bench-peers  side by side with other libraries: makes docs/benchmarks.md (a quarter of an hour; ARGS=--quick)"
+	@echo "make bench-peers  side by side with other libraries: makes docs/benchmarks.md (ten minutes; ARGS=--quick)"
 	@echo "make fmt lint types fuzz clean"
 
 $(VENV)/python:

@@ -308,12 +308,11 @@ def test_without_a_session_nothing_can_be_sent() -> None:
     assert not pair.left.connection.goodbye("stop", "", pair.now)
     assert not pair.left.connection.ping(pair.now)
     assert pair.left.connection.streams is None
-    assert pair.left.connection.is_drained
     assert not pair.left.connection.silent
     with pytest.raises(UsageError):
         pair.left.call("")
-    pair.left.connection._queue_message(2, Call(pair.left.connection._codec, 1, "m", b"", 0.0))
-    pair.left.connection._forget_message(2, Call(pair.left.connection._codec, 1, "m", b"", 0.0))
+    pair.left.connection._queue_message(2, Call(1, "m", b"", 0.0))
+    pair.left.connection._forget_message(2, Call(1, "m", b"", 0.0))
 
 
 def test_a_call_that_is_not_answered_fails_at_its_deadline_on_both_sides() -> None:
@@ -351,7 +350,7 @@ def test_a_half_sent_call_can_be_taken_back() -> None:
     session = pair.right.connection._session
     assert session is not None
     assert len(session._reassembly) == 0
-    assert pair.left.connection.is_drained
+    assert not pair.left.connection.has_data
 
 
 def test_a_message_that_is_too_long_costs_its_call_only() -> None:

@@ -47,6 +47,7 @@ class Reading:
         self.calls = CallTable(
             Limits(), self.codec, send=lambda _, message: self.sent.append(message), forget=lambda *_: None
         )
+        self.calls.begin(self.calls.send, 60.0, Limits().message)
         self.reader = MessageReader(self.codec, self.calls, self.refused.append)
         self.events: list[Any] = []
 

@@ -33,6 +33,7 @@ BLOCKING = 0.1
 INLINE_BUDGET = 512
 """Requests and notifications served in one turn of the event loop; the rest lets others run first."""
 
+
 ENDED_ERRORS = {
     RequestEnded.CANCELLED: (1, "cancelled by the caller"),
     RequestEnded.DEADLINE: (4, "the deadline passed"),
@@ -87,6 +88,8 @@ class Dispatcher:
         self._pool: ThreadPoolExecutor | None = None
         self._tasks: set[asyncio.Future[Any]] = set()
         self._backlog: deque[Any] = deque()
+        self._monotonic = time.monotonic
+        self._started = 0.0
         self._notifying = 0
         self.dropped_notifications = 0
         self._stuck: set[Future[Any]] = set()
@@ -107,7 +110,9 @@ class Dispatcher:
         """What :meth:`dispatch` does for one event, as most reads bring one."""
         if self._backlog:
             self._backlog.append(event)
-        elif type(event) is Request:
+            return
+        self._started = self._monotonic()
+        if type(event) is Request:
             self._serve_request(event)
         else:
             self._serve_notification(event)
@@ -121,6 +126,7 @@ class Dispatcher:
             self._backlog += events[INLINE_BUDGET:]
             events = events[:INLINE_BUDGET]
             self._loop.call_soon(self._serve_backlog)
+        self._started = self._monotonic()
         for event in events:
             if type(event) is Request:
                 self._serve_request(event)
@@ -129,6 +135,7 @@ class Dispatcher:
 
     def _serve_backlog(self) -> None:
         backlog = self._backlog
+        self._started = self._monotonic()
         for _ in range(min(INLINE_BUDGET, len(backlog))):
             event = backlog.popleft()
             if type(event) is Request:
@@ -185,7 +192,6 @@ class Dispatcher:
     # -- running -------------------------------------------------------------------------------------------------
 
     def _run_inline(self, handler: Handler, context: Context, params: Any, request: Request | None) -> None:
-        started = time.monotonic()
         try:
             result = handler.invoke(context, params)
         except Exception as error:
@@ -193,13 +199,14 @@ class Dispatcher:
         else:
             if request is not None:
                 self._answer(request, result)
-        taken = time.monotonic() - started
-        if taken > BLOCKING:
+        now = self._monotonic()
+        if now - self._started > BLOCKING:
             log.warning(
                 "the handler of %s blocked the event loop for %.0f ms: declare it without inline=True",
                 context.method,
-                taken * 1000,
+                (now - self._started) * 1000,
             )
+        self._started = now
         if request is not None and request.streams:
             self._reset_untaken(request)
 
@@ -212,19 +219,12 @@ class Dispatcher:
         coroutine = self._run(handler, context, params, request, running)
         if sys.version_info >= (3, 12):
             task = asyncio.Task(coroutine, loop=self._loop, name=context.method, eager_start=True)
+            if task.done():
+                return
         else:
-            task = self._loop.create_task(coroutine, name=context.method)
-        if not task.done():
-            running.future = task
-            self._tasks.add(task)
-            task.add_done_callback(lambda task: self._task_done(task, context.method, request, running))
-
-    def _task_done(self, task: asyncio.Future[Any], method: str, request: Request | None, running: Running) -> None:
-        self._tasks.discard(task)
-        if not running.entered:
-            # Cancelled before its first step: nothing of _run() ran, neither its answer (rule C4) nor its clean-up.
-            self._answer_ended(method, request, running.ended)
-            self._finish(request)
+            task = asyncio.Task(coroutine, loop=self._loop, name=context.method)
+        running.future = task
+        self._tasks.add(task)
 
     async def _run(
         self, handler: Handler, context: Context, params: Any, request: Request | None, running: Running
@@ -244,9 +244,10 @@ class Dispatcher:
             if request is not None:
                 self._answer(request, result)
         finally:
-            self._finish(request)
+            self._finish(request, running)
 
-    def _finish(self, request: Request | None) -> None:
+    def _finish(self, request: Request | None, running: Running) -> None:
+        self._tasks.discard(running.future)  # None if it ended in its first step
         if request is None:
             self._notifying -= 1
         elif request.streams:
@@ -310,17 +311,25 @@ class Dispatcher:
                 self._answer_ended(request.method, request, ended)
             return
         running.ended = ended
-        if running.future is not None:
-            running.future.cancel()
+        if running.future is None:
+            return
+        running.future.cancel()
+        if not running.entered:
+            # Nothing of _run() will run, neither its answer (rule C4) nor its clean-up.
+            self._answer_ended(request.method, request, ended)
+            self._finish(request, running)
 
     async def wait_idle(self) -> None:
         """Wait until no handler runs but the one that asks."""
         own = asyncio.current_task()
-        while self._backlog or self._tasks - {own}:
-            if tasks := self._tasks - {own}:
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            else:
+        while True:
+            # All of them, not the first: each wait costs as much as there are tasks, and what comes meanwhile is little.
+            if tasks := {task for task in self._tasks if task is not own and not task.done()}:
+                await asyncio.wait(tasks)
+            elif self._backlog:
                 await asyncio.sleep(0)
+            else:
+                return
 
     async def aclose(self) -> None:
         """Cancel the handlers that still run, and wait for their ``finally`` clauses."""
@@ -330,5 +339,6 @@ class Dispatcher:
             task.cancel()
         if tasks:
             await asyncio.gather(*tasks, return_exceptions=True)
+        self._tasks.difference_update(tasks)
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)

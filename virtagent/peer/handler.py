@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,7 +37,7 @@ class Handler:
     mode: Mode
     invoke: Callable[[Context, Params], Any]
     idempotent: bool = False
-    description: dict[str, Any] | None = field(default=None, compare=False)
+    description: Mapping[str, Any] | None = field(default=None, compare=False)
 
 
 class Router:

@@ -139,7 +139,7 @@ class Link(ChannelUser):
                 self._first_byte_timer = self._loop.call_later(FIRST_BYTE_TIMEOUT, self._no_first_byte)
         else:
             self._set_up("plain msgpack-RPC")
-        self._flush()
+        self._flush(self._clock())
 
     def _no_first_byte(self) -> None:
         if self._detecting and self._channel is not None:
@@ -154,27 +154,30 @@ class Link(ChannelUser):
     def buffer_updated(self, count: int) -> None:
         if self._watching and not self._watch(self._core.get_buffer()[:count]):
             return
+        now = self._clock()
         self._in_read = True
         try:
-            events = self._core.received(count, self._clock())
+            events = self._core.received(count, now)
             if events:
                 self._take_events(events)
         finally:
             self._in_read = False
-        if self._core.has_data:
-            self._flush()
-        elif self._core.next_timer_at < self._timer_at:
+        core = self._core
+        if core.has_data:
+            self._flush(now)
+        elif core.next_timer_at < self._timer_at:
             self._rearm()
 
     def data_received(self, data: bytes) -> None:
         if self._watching and not self._watch(memoryview(data)):
             return
+        now = self._clock()
         self._in_read = True
         try:
-            self._take_events(self._core.receive_data(data, self._clock()))
+            self._take_events(self._core.receive_data(data, now))
         finally:
             self._in_read = False
-        self._flush()
+        self._flush(now)
 
     def _watch(self, data: memoryview) -> bool:
         """Look at what comes, where there is reason to; False if the bytes have been dealt with."""
@@ -209,7 +212,7 @@ class Link(ChannelUser):
         return False
 
     def writable(self) -> None:
-        self._flush()
+        self._flush(self._clock())
 
     def channel_down(self, channel: Channel, error: Exception | None) -> None:
         if channel is not self._channel:
@@ -226,19 +229,20 @@ class Link(ChannelUser):
 
     # -- sending and time ----------------------------------------------------------------------------------------
 
-    def _flush(self) -> None:
-        """Hand to the channel what it takes now."""
+    def _flush(self, now: float) -> None:
+        """Hand to the channel what it takes now; nothing in the read path, which does this at its end."""
         if self._in_read:
             return
         channel, core = self._channel, self._core
         while channel is not None and not channel.paused:
-            buffers = core.data_to_send(self._clock())
+            buffers = core.data_to_send(now)
             if len(buffers) == 1 and self._trace is None and channel.transport is not None:
                 channel.transport.write(buffers[0])
             elif buffers:
                 self._write(channel, buffers)
             if not (core.more and buffers):
                 break
+            now = self._clock()
         if core.next_timer_at < self._timer_at:
             self._rearm()
 
@@ -255,7 +259,7 @@ class Link(ChannelUser):
 
     def _flush_scheduled_now(self) -> None:
         self._flush_scheduled = False
-        self._flush()
+        self._flush(self._clock())
 
     def _rearm(self) -> None:
         if self._timer is not None:
@@ -268,8 +272,9 @@ class Link(ChannelUser):
     def _handle_timer(self) -> None:
         self._timer = None
         self._timer_at = math.inf
-        self._take_events(self._core.handle_timer(self._clock()))
-        self._flush()
+        now = self._clock()
+        self._take_events(self._core.handle_timer(now))
+        self._flush(now)
         if self._timer is None:
             self._rearm()
 
@@ -288,5 +293,10 @@ def begin_trace(path: str, name: str) -> Trace:
 
 
 def clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
-    """The loop's clock; asyncio's own is a Python function around this C one, which every call and frame would pay."""
-    return time.monotonic if getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time else loop.time
+    """The loop's clock, as cheap and fine as can be: every call and frame asks it.
+
+    asyncio's own is a Python function around this C one, and uvloop's, which has milliseconds only, the same clock.
+    """
+    kind = type(loop)
+    is_monotonic = getattr(kind, "time", None) is asyncio.BaseEventLoop.time or kind.__module__ == "uvloop"
+    return time.monotonic if is_monotonic else loop.time

@@ -27,6 +27,7 @@ from virtagent.peer.link import Link
 from virtagent.peer.options import CLASSES, CallOptions, PeerOptions
 from virtagent.peer.state import PeerState
 from virtagent.peer.stream import StreamCall
+from virtagent.peer.waking import wake
 from virtagent.peer.with_options import CallerWithOptions, join_arguments, make_options
 from virtagent.protocol.connection import Connection
 from virtagent.protocol.events import GoodbyeDone, Liveness, Pong, SessionEnded, SessionUp, Trouble
@@ -45,12 +46,6 @@ log = logging.getLogger("virtagent.peer")
 
 SHORTEST_FAREWELL = 1.0
 """Seconds that what is queued has at least to leave before a goodbye: an answer is worth as much as the reason."""
-
-FIRST_BYTE_TIMEOUT = 10.0
-"""Seconds that an acceptor waits for the first byte (rule X1)."""
-
-PLAIN_FIRST_BYTES = (0x93, 0x94)
-FRAMED_FIRST_BYTES = (0xC1, 0x00)
 
 
 class Peer(Caller, Link):
@@ -165,8 +160,9 @@ class Peer(Caller, Link):
                         raise UsageError("plain msgpack-RPC has no pings (rule X3)")
                     self._pong = self._loop.create_future()
                     self._pinged = time.perf_counter()  # finer than a loop's own clock: uvloop's has milliseconds
-                    self._core.ping(self._clock())
-                    self._flush()
+                    now = self._clock()
+                    self._core.ping(now)
+                    self._flush(now)
                 return await asyncio.shield(self._pong)
         except TimeoutError:
             raise DeadlineExceeded(f"{self.name}: no answer to a ping within {limit:g} s ({self.detail})") from None
@@ -193,7 +189,7 @@ class Peer(Caller, Link):
     # -- calling -------------------------------------------------------------------------------------------------
 
     def call(self, method: str, /, *args: Any, **params: Any) -> Coroutine[Any, Any, Any]:
-        return self._call(method, join_arguments(method, args, params), None)
+        return self._call(method, join_arguments(method, args, params) if args else params, None)
 
     def notify(self, method: str, /, *args: Any, **params: Any) -> None:
         self._notify(method, join_arguments(method, args, params), None)
@@ -221,10 +217,11 @@ class Peer(Caller, Link):
             if not self._usable:
                 deadline = await self._wait_usable(method, deadline)
             core = self._core
-            call = core.call(method, payload, self._clock(), deadline, priority, metadata)
+            now = self._clock()
+            call = core.call(method, payload, now, deadline, priority, metadata)
             call.waiter = waiter = self._loop.create_future()
             if len(core.calls.calls) == 1:
-                self._flush()
+                self._flush(now)
             else:
                 self._flush_soon()
             try:
@@ -327,7 +324,7 @@ class Peer(Caller, Link):
                 waiter = event.waiter
                 if waiter is not None and not waiter.done():
                     if event.error is None:
-                        waiter.set_result(event.result)
+                        wake(waiter, event.result)
                     else:
                         waiter.set_exception(event.error)
             elif kind is Request or kind is Notification:
@@ -370,8 +367,8 @@ class Peer(Caller, Link):
 
     def _flush_answer(self) -> None:
         """Send the answer of a handler that ran as a task: at once if it was the only one."""
-        if self._dispatcher.running <= 1:
-            self._flush()
+        if not self._dispatcher.running:
+            self._flush(self._clock())
         else:
             self._flush_soon()
 
@@ -439,7 +436,7 @@ class Peer(Caller, Link):
         if not self._core.goodbye(reason, message, self._clock(), patience=max(patience, SHORTEST_FAREWELL)):
             return
         self._goodbye = self._loop.create_future()
-        self._flush()
+        self._flush(self._clock())
         if not await self._goodbye:
             log.warning("%s: the goodbye was not acknowledged; the tail of what was sent may be lost", self.name)
 

@@ -171,25 +171,23 @@ class Connection(Endpoint):
         reader = self._reader
         reader.end += count
         session = self._session
-        if self._calm and session is not None and (payload := reader.only_message()) is not None:
-            # One ordinary message and nothing else, as most reads are: the short way of _receive().
-            events: list[Any] = []
-            calls = self.calls
-            keepalive = session.keepalive
-            keepalive.last_received = now
-            if keepalive.silent:
-                keepalive.silent = False
-                events.append(Liveness(silent=False))
-            try:
-                self._messages.receive(payload, now, events)
-            except Violation as violation:
-                self._receive_after(violation, now, events)
-            if calls.unsent_answers > calls.most_unsent_answers:
-                self._receive_after(Violation("it sends requests and reads no answers"), now, events)
-            if calls.next_deadline < self.next_timer_at:
-                self.next_timer_at = calls.next_deadline
-            return events
-        return self._receive(now)
+        if not self._calm or session is None or (payload := reader.only_message()) is None:
+            return self._receive(now)
+        # One ordinary message and nothing else, as most reads are: the short way of _receive().
+        events: list[Any] = []
+        calls = self.calls
+        keepalive = session.keepalive
+        keepalive.last_received = now
+        if keepalive.silent:
+            keepalive.silent = False
+            events.append(Liveness(silent=False))
+        try:
+            self._messages.receive(payload, now, events)
+        except Violation as violation:
+            self._receive_after(violation, now, events)
+        if calls.unsent_answers > calls.most_unsent_answers:
+            self._receive_after(Violation("it sends requests and reads no answers"), now, events)
+        return events
 
     def receive_data(self, data: bytes | bytearray | memoryview, now: float) -> list[Any]:
         events: list[Any] = []
@@ -209,8 +207,6 @@ class Connection(Endpoint):
             self._receive_after(violation, now, events)
         if self._reader.noise != self._noise_seen:
             self._receive_noise(now)
-        if self.calls.next_deadline < self.next_timer_at:
-            self.next_timer_at = self.calls.next_deadline
         return events
 
     def _receive_after(self, violation: Violation, now: float, events: list[Any]) -> None:
@@ -332,7 +328,6 @@ class Connection(Endpoint):
         if outcome is Outcome.REPLACED:
             self._drop_session(SessionLost("the peer began a new session: it was restarted or restored"), events)
         tag, peer_tag = handshake.tag, handshake.peer_tag
-        self.up = True
         self.peer = announcement
         self.agreement = agreement
         self._heard = None
@@ -348,10 +343,7 @@ class Connection(Endpoint):
             flush_wanted=self._stream_wants_flush,
             now=now,
         )
-        self.calls.send = session.scheduler.message
-        self.calls.peer_deadline = announcement.deadline or math.inf
-        self.calls.message_limit = announcement.message
-        self.calls.draining = False
+        self.calls.begin(session.scheduler.message, announcement.deadline or math.inf, announcement.message)
         events.append(SessionUp(announcement, agreement))
         self._schedule()
 
@@ -368,7 +360,6 @@ class Connection(Endpoint):
         session, self._session = self._session, None
         if session is None:
             return
-        self.up = False
         self.calls.send = self._queue_message
         self.calls.end_all(error, events)
         session.end(error)
@@ -413,10 +404,6 @@ class Connection(Endpoint):
         if self._calm and self._session is not None:
             return self._session.scheduler.has_data
         return bool(self._outbox) or self._hello_is_due or (self._session is not None and self._session.has_data)
-
-    @property
-    def is_drained(self) -> bool:
-        return self._session is None or not self._session.scheduler.has_data
 
     @property
     def _hello_is_due(self) -> bool:
@@ -541,9 +528,9 @@ class Connection(Endpoint):
         if self._session is None:
             raise UsageError("there is no session to open a stream in")
         if priority is None:
-            priority = self._opening_class if flags & ITEMS else BULK
+            priority = self.calls.opening_class if flags & ITEMS else BULK
         stream, reference = self._session.streams.open(flags, priority)
-        self._opening.append(stream)
+        self.calls.opening.append(stream)
         return stream, reference
 
     def _discard(self, streams: list[Stream]) -> None:

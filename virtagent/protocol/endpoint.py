@@ -7,12 +7,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from virtagent.errors import SessionLost, UsageError
 from virtagent.protocol.announcement import Agreement, Announcement
 from virtagent.protocol.codec import Codec
-from virtagent.protocol.limits import MAX_METHOD_NAME, Limits
-from virtagent.protocol.rpc import Call, CallTable, Request, check_outgoing_method
-from virtagent.protocol.schedule import NORMAL, Buffers, Outgoing
+from virtagent.protocol.limits import Limits
+from virtagent.protocol.rpc import CallTable
+from virtagent.protocol.schedule import Buffers, Outgoing
 from virtagent.protocol.streams import Stream
 
 if TYPE_CHECKING:
@@ -25,10 +24,10 @@ class Endpoint(ABC):
     """One side of a connection, whatever its dialect.
 
     Attributes:
-        up: a session is established: calls can be made.
         peer: what the peer announced, or None.
         agreement: what holds in the session, or None.
         calls: the open calls.
+        call, notify, respond, cancel: what the table of calls does (:class:`~virtagent.protocol.rpc.CallTable`).
         limits: what this side accepts.
         more: :meth:`data_to_send` has more to give at once.
         next_timer_at: when :meth:`handle_timer` wants to be called; it may be early, never late.
@@ -37,18 +36,35 @@ class Endpoint(ABC):
 
     def __init__(self, limits: Limits, *, deadline: float, decode_stream: Callable[[bytes], Any] | None = None) -> None:
         self.limits = limits
-        self.up = False
         self.peer: Announcement | None = None
         self.agreement: Agreement | None = None
         self.more = False
         self.next_timer_at = math.inf
         self.encode_special: Callable[[Any], Any] | None = None
-        self._opening: list[Stream] = []
-        self._opening_class = NORMAL
         self._codec = Codec(self._encode_special, decode_stream)
-        self.calls = CallTable(
-            limits, self._codec, send=self._queue_message, forget=self._forget_message, deadline=deadline
+        self.calls = calls = CallTable(
+            limits,
+            self._codec,
+            send=self._queue_message,
+            forget=self._forget_message,
+            wake_at=self._wake_at,
+            discard=self._discard,
+            deadline=deadline,
         )
+        # Every call passes here, and a layer that only hands on would cost it.
+        self.call = calls.call
+        self.notify = calls.notify
+        self.respond = calls.respond
+        self.cancel = calls.cancel
+
+    @property
+    def up(self) -> bool:
+        """A session is established: calls can be made."""
+        return self.calls.up
+
+    def _wake_at(self, deadline: float) -> None:
+        if deadline < self.next_timer_at:
+            self.next_timer_at = deadline
 
     # -- bytes and time ------------------------------------------------------------------------------------------
 
@@ -73,11 +89,6 @@ class Endpoint(ABC):
     @abstractmethod
     def has_data(self) -> bool:
         """Whether :meth:`data_to_send` may have something."""
-
-    @property
-    @abstractmethod
-    def is_drained(self) -> bool:
-        """Nothing of ours waits: no message, no stream's data."""
 
     @abstractmethod
     def data_to_send(self, now: float) -> Buffers:
@@ -110,86 +121,6 @@ class Endpoint(ABC):
     @abstractmethod
     def silent(self) -> bool:
         """The peer is silent (rule K2)."""
-
-    # -- calls ---------------------------------------------------------------------------------------------------
-
-    def call(
-        self,
-        method: str,
-        params: Any,
-        now: float,
-        deadline: float | None = None,
-        priority: int = NORMAL,
-        metadata: dict[str, Any] | None = None,
-    ) -> Call:
-        """Issue a request; the call itself is the event of its end.
-
-        Raises:
-            UsageError: it cannot be sent.
-            SessionLost: there is no session.
-        """
-        if not self.up or not 0 < len(method) <= MAX_METHOD_NAME // 4:  # longer ones are measured in bytes
-            self._check_can_send(method)
-        self._opening_class = priority
-        try:
-            call = self.calls.call(method, params, now, deadline, priority, metadata)
-        except UsageError:
-            self._discard_opening()
-            raise
-        if self._opening:
-            call.streams, self._opening = self._opening, []
-        if call.deadline < self.next_timer_at:
-            self.next_timer_at = call.deadline
-        return call
-
-    def notify(
-        self, method: str, params: Any, *, priority: int = NORMAL, metadata: dict[str, Any] | None = None
-    ) -> None:
-        """Send a notification.
-
-        Raises:
-            UsageError: it cannot be sent.
-            SessionLost: there is no session.
-        """
-        self._check_can_send(method)
-        self._opening_class = priority
-        try:
-            message = self.calls.notify(method, params, priority=priority, metadata=metadata)
-        except UsageError:
-            self._discard_opening()
-            raise
-        if self._opening:
-            message.streams, self._opening = self._opening, []
-
-    def respond(self, request: Request, result: Any = None, error: list[Any] | None = None) -> bool:
-        """Answer a request; False if it has been answered, or its session is over.
-
-        Raises:
-            UsageError: the result cannot be sent; the request is still open.
-        """
-        self._opening_class = request.priority
-        try:
-            answered = self.calls.respond(request, result, error)
-        except UsageError:
-            self._discard_opening()
-            raise
-        if self._opening:
-            request.opens, self._opening = self._opening, []
-        return answered
-
-    def _discard_opening(self) -> None:
-        """The message that was being encoded will not be sent: neither will its streams open."""
-        streams, self._opening = self._opening, []
-        self._discard(streams)
-
-    def cancel(self, call: Call) -> None:
-        """Cancel a call (rules C7, C8)."""
-        self.calls.cancel(call)
-
-    def _check_can_send(self, method: str) -> None:
-        check_outgoing_method(method)
-        if not self.up:
-            raise SessionLost("there is no session", may_have_run=False)
 
     # -- streams -------------------------------------------------------------------------------------------------
 

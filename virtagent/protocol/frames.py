@@ -100,6 +100,17 @@ class FrameWriter:
             return b"".join((head, CHECK.pack(check), payload, CHECK.pack(crc32(payload, check))))
         return b"".join((head, CHECK.pack(check), payload))
 
+    def joined(self, kind: int, parts: list[bytes]) -> bytes:
+        """One whole frame in one piece, for many small parts: each is copied once."""
+        length = sum(map(len, parts))
+        head = PREFIX.pack(MAGIC, kind << 24 | length, 0, self.sequence)
+        self.sequence = (self.sequence + 1) & 0xFFFF
+        check = crc32(head, self.seed)
+        if not self.check_payload:
+            return b"".join((head, CHECK.pack(check), *parts))
+        payload = b"".join(parts)
+        return b"".join((head, CHECK.pack(check), payload, CHECK.pack(crc32(payload, check))))
+
     def pieces(self, kind: int, stream: int, parts: list[bytes | memoryview]) -> list[bytes | memoryview]:
         """One frame as a list of buffers, the payload's never copied, for large payloads."""
         length = sum(map(len, parts))
@@ -231,14 +242,20 @@ class FrameReader:
         seed = self._seed
         if seed is None or self._check_payload or not body <= end <= body + self.limit:
             return None
-        expected = self._expected
-        head = PREFIX.pack(MAGIC, MESSAGE_WORD | end - body, 0, expected)
-        if self._buffer[start:body] != head + CHECK.pack(crc32(head, seed)):
+        view = self._view
+        magic, word, stream, sequence, check = HEADER.unpack_from(view, start)
+        if (
+            word != MESSAGE_WORD | end - body
+            or sequence != self._expected
+            or magic != MAGIC
+            or stream
+            or crc32(view[start : start + PREFIX_SIZE], seed) != check
+        ):
             return None
         self.start = end
         self._need = HEADER_SIZE
-        self._expected = (expected + 1) & 0xFFFF
-        return self._view[body:end]
+        self._expected = (sequence + 1) & 0xFFFF
+        return view[body:end]
 
     def next_frame(self) -> Frame | None:
         """The next whole frame, or None when more bytes are needed."""

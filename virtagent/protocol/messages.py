@@ -61,11 +61,12 @@ class MessageReader:
         except Exception:
             self._receive_unacceptable(bytes(payload), events)
             return
-        streams: list[Stream] | None = None
         if self._accepted:
             streams, self._accepted = self._accepted, []
             self._references.clear()
-        self._calls.receive(message, now, streams, events)
+            self._calls.receive(message, now, streams, events)
+        else:
+            self._calls.receive(message, now, None, events)
 
     def receive_batch(self, payload: Payload, now: float, events: list[Any]) -> None:
         """An array of messages.
@@ -80,12 +81,16 @@ class MessageReader:
             return
         if type(messages) is not list:
             raise Violation("a batch is an array")
+        receive = self._calls.receive
+        if not self._accepted:
+            for message in messages:
+                receive(message, now, None, events)
+            return
         accepted, self._accepted = self._accepted, []
         references, self._references = self._references, []
         owners = {id(reference): stream for stream, reference in zip(accepted, references, strict=True)}
         for message in messages:
-            streams = streams_in(message, owners) if owners else None
-            self._calls.receive(message, now, streams, events)
+            receive(message, now, streams_in(message, owners), events)
 
     def refuse(self, message: TooLong, events: list[Any]) -> None:
         """A message that is too long for this side (rule P6)."""

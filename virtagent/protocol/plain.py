@@ -32,7 +32,7 @@ class PlainConnection(Endpoint):
 
     def __init__(self, *, limits: Limits | None = None, deadline: float = DEFAULT_DEADLINE) -> None:
         super().__init__(limits or Limits(), deadline=deadline)
-        self.up = True
+        self.calls.begin(self._queue_message, DEFAULT_DEADLINE, self.limits.message)
         self.calls.with_metadata = False
         self._buffer = memoryview(bytearray(RECEIVE_SIZE))
         self._unpacker = self._codec.unpacker(self.limits.message + RECEIVE_SIZE)
@@ -62,8 +62,6 @@ class PlainConnection(Endpoint):
             return events
         if self.calls.unsent_answers > self.calls.most_unsent_answers:
             self._end(SessionLost("the peer sends requests and reads no answers"), events)
-        if self.calls.next_deadline < self.next_timer_at:
-            self.next_timer_at = self.calls.next_deadline
         return events
 
     def _receive_message(self, message: Any, now: float, events: list[Any]) -> None:
@@ -73,7 +71,6 @@ class PlainConnection(Endpoint):
 
     def _end(self, error: SessionLost, events: list[Any]) -> None:
         if self.up:
-            self.up = False
             self.calls.end_all(error, events)
             self._waiting.clear()
             events.append(SessionEnded(error))
@@ -82,15 +79,11 @@ class PlainConnection(Endpoint):
     def has_data(self) -> bool:
         return bool(self._waiting)
 
-    @property
-    def is_drained(self) -> bool:
-        return not self._waiting
-
     def data_to_send(self, now: float) -> Buffers:
         waiting, self._waiting = self._waiting, {}
         out: Buffers = []
         for message in waiting:
-            data = message.take(now)
+            data = message.take(now) if message.late else message.data
             if data is not None:
                 message.left()
                 out.append(data)

@@ -5,6 +5,7 @@ Framed and plain channels share this; it knows messages, not frames.
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -27,6 +28,12 @@ NO_METADATA: Mapping[str, Any] = {}
 
 METADATA = Codec()
 """Metadata is plain data: it opens no streams."""
+
+SHORT_NAME = MAX_METHOD_NAME // 4
+"""Characters of a method's name that need no measuring: each has at most 4 bytes."""
+
+SPARE_DEADLINES = 64
+"""Deadlines of calls that have ended that may be kept beside as many as there are open calls."""
 
 FIVE_ELEMENTS = b"\x95"
 
@@ -51,19 +58,20 @@ class Call(Outgoing):
         has_left: the whole request was handed to the channel: it may have run (rule D5).
         waiter: whatever the caller wants to keep here.
         streams: streams that its params open.
+        scheduled: its deadline is among those of the table.
     """
 
     priority = NORMAL
     metadata: dict[str, Any] | None = None
     streams: list[Stream] | None = None
     has_left = False
+    scheduled = False
     waiter: Any = None
     result: Any = None
     error: Exception | None = None
 
-    def __init__(self, codec: Codec, identifier: int, method: str, data: bytes, deadline: float) -> None:
+    def __init__(self, identifier: int, method: str, data: bytes, deadline: float) -> None:
         self.data = data
-        self._codec = codec
         self.identifier = identifier
         self.method = method
         self.deadline = deadline
@@ -108,6 +116,7 @@ class Request(Outgoing):
         started: its handler runs; set by whoever starts it.
         answered: the response has been given.
         handle: whatever the side that runs the handler wants to keep here.
+        scheduled: its deadline is among those of the table.
     """
 
     metadata: Mapping[str, Any] = NO_METADATA
@@ -117,16 +126,10 @@ class Request(Outgoing):
     opens: list[Stream] | None = None
     started = False
     answered = False
+    scheduled = False
     handle: Any = None
 
-    def __init__(
-        self,
-        table: CallTable,
-        identifier: int,
-        method: str,
-        params: Any,
-        deadline: float,
-    ) -> None:
+    def __init__(self, table: CallTable, identifier: int, method: str, params: Any, deadline: float) -> None:
         self.data = None
         self._table = table
         self.identifier = identifier
@@ -172,9 +175,14 @@ class CallTable:
         codec: makes bytes.
         send: queues a message in a class.
         forget: takes a queued message back (rule C8).
+        wake_at: told of a deadline that is earlier than all others.
+        discard: forgets streams whose message will not be sent.
         deadline: seconds of a call that says nothing.
 
     Attributes:
+        up: there is a session to send in.
+        opening: the streams that the message which is being encoded opens; whoever encodes one adds it here.
+        opening_class: the class of that message.
         peer_deadline: seconds that the peer's requests have if they say nothing (rule D1); ``math.inf``: for ever.
         most_unsent_answers: a peer that lets more wait does not read them (rule C6's bound).
         next_deadline: no open call has an earlier one.
@@ -190,6 +198,8 @@ class CallTable:
         *,
         send: Callable[[int, Outgoing], None],
         forget: Callable[[int, Outgoing], None],
+        wake_at: Callable[[float], None] = lambda _: None,
+        discard: Callable[[list[Stream]], None] = lambda _: None,
         deadline: float = DEFAULT_DEADLINE,
     ) -> None:
         self.set_limits(limits)
@@ -197,7 +207,13 @@ class CallTable:
         self._pack = codec.packer.pack
         self.send = send
         self._forget = forget
+        self._wake_at = wake_at
+        self._discard = discard
         self._deadline = deadline
+        self.up = False
+        self.opening: list[Stream] = []
+        self.opening_class = NORMAL
+        self._deadlines: list[tuple[float, bool, int]] = []
         self._next = 1
         self.calls: dict[int, Call] = {}
         self.requests: dict[int, Request] = {}
@@ -219,11 +235,11 @@ class CallTable:
         method: str,
         params: Any,
         now: float,
-        deadline: float | None,
-        priority: int,
-        metadata: dict[str, Any] | None,
+        deadline: float | None = None,
+        priority: int = NORMAL,
+        metadata: dict[str, Any] | None = None,
     ) -> Call:
-        """Issue a request.
+        """Issue a request; the call itself is the event of its end.
 
         Args:
             method: the method's name.
@@ -234,54 +250,89 @@ class CallTable:
             metadata: more metadata (rule C10), or None.
 
         Raises:
-            UsageError: it cannot be encoded.
+            UsageError: it cannot be sent.
+            SessionLost: there is no session.
         """
-        identifier = self._next
+        if not self.up or not 0 < len(method) <= SHORT_NAME:
+            self._check_can_send(method)
         if metadata is not None:
             check_outgoing_metadata(metadata)
-        try:
-            data = self._pack([REQUEST, identifier, method, params])
-        except UNSENDABLE as error:
-            raise unsendable(error) from error
-        if len(data) > self.message_limit:
-            raise self._too_long(method, data)
+        identifier = self._next
+        self.opening_class = priority
+        data = self._encode(method, [REQUEST, identifier, method, params])
         self._next = identifier + 1
-        call = Call(self._codec, identifier, method, data, now + self._deadline if deadline is None else deadline)
-        if self.with_metadata and (deadline is not None or metadata is not None):
-            call.metadata = metadata if deadline is None else {"deadline": 0, **(metadata or {})}
-        call.priority = priority
+        call = Call(identifier, method, data, now + self._deadline if deadline is None else deadline)
+        if deadline is not None or metadata is not None:
+            self._add_metadata(call, deadline, metadata)
+        if priority != NORMAL:
+            call.priority = priority
+        if self.opening:
+            call.streams, self.opening = self.opening, []
         self.calls[identifier] = call
         if call.deadline < self.next_deadline:
-            self.next_deadline = call.deadline
+            self._earlier(call.deadline)
         self.send(priority, call)
         return call
 
+    def _add_metadata(self, call: Call, deadline: float | None, metadata: dict[str, Any] | None) -> None:
+        if self.with_metadata:
+            call.late = True
+            call.metadata = metadata if deadline is None else {"deadline": 0, **(metadata or {})}
+
+    def _earlier(self, deadline: float) -> None:
+        """A deadline that comes before all others."""
+        self.next_deadline = deadline
+        self._wake_at(deadline)
+
     def notify(
-        self,
-        method: str,
-        params: Any,
-        *,
-        priority: int = NORMAL,
-        metadata: dict[str, Any] | None = None,
+        self, method: str, params: Any, *, priority: int = NORMAL, metadata: dict[str, Any] | None = None
     ) -> Notification:
         """Send a notification.
 
         Raises:
-            UsageError: it cannot be encoded.
+            UsageError: it cannot be sent.
+            SessionLost: there is no session.
         """
-        check_outgoing_metadata(metadata)
+        if not self.up or not 0 < len(method) <= SHORT_NAME:
+            self._check_can_send(method)
         message = [NOTIFICATION, method, params]
-        if metadata and self.with_metadata:
-            message.append(metadata)
+        if metadata:
+            check_outgoing_metadata(metadata)
+            if self.with_metadata:
+                message.append(metadata)
+        self.opening_class = priority
+        notification = Notification(self._encode(method, message), method)
+        if self.opening:
+            notification.streams, self.opening = self.opening, []
+        self.send(priority, notification)
+        return notification
+
+    def _check_can_send(self, method: str) -> None:
+        check_outgoing_method(method)
+        if not self.up:
+            raise SessionLost("there is no session", may_have_run=False)
+
+    def _encode(self, method: str, message: list[Any]) -> bytes:
         try:
             data = self._pack(message)
         except UNSENDABLE as error:
+            self._discard_opening()
             raise unsendable(error) from error
+        except BaseException:  # the peer takes no more streams
+            self._discard_opening()
+            raise
         if len(data) > self.message_limit:
-            raise self._too_long(method, data)
-        notification = Notification(data)
-        self.send(priority, notification)
-        return notification
+            self._discard_opening()
+            raise UsageError(
+                f"{method}: this message has {len(data)} bytes, the peer accepts {self.message_limit}; use a stream"
+            )
+        return data
+
+    def _discard_opening(self) -> None:
+        """The message that was being encoded will not be sent: neither will its streams open."""
+        if self.opening:
+            streams, self.opening = self.opening, []
+            self._discard(streams)
 
     def cancel(self, call: Call) -> None:
         """End our interest in a call; the peer's handler is cancelled (rules C7, C8). A no-op if it has ended."""
@@ -294,30 +345,23 @@ class CallTable:
         elif self.with_metadata:
             self.send(call.priority, Outgoing(self._codec.pack([CANCEL, call.identifier])))
 
-    def _too_long(self, method: str, data: bytes) -> UsageError:
-        return UsageError(
-            f"{method}: this message has {len(data)} bytes, the peer accepts {self.message_limit}; use a stream"
-        )
-
     # -- the peer's requests -------------------------------------------------------------------------------------
 
     def respond(self, request: Request, result: Any = None, error: list[Any] | None = None) -> bool:
-        """Give the one response to a request (rule C4); False if it has been given already.
+        """Give the one response to a request (rule C4); False if it has been given already, or its session is over.
 
         Raises:
-            UsageError: the result cannot be encoded; the request is still open.
+            UsageError: the result cannot be sent; the request is still open.
         """
         if request.answered:
             return False
-        try:
-            data = self._pack([RESPONSE, request.identifier, error, result])
-        except UNSENDABLE as problem:
-            raise unsendable(problem) from problem
-        if len(data) > self.message_limit:
-            raise self._too_long(request.method, data)
+        self.opening_class = request.priority
+        data = self._encode(request.method, [RESPONSE, request.identifier, error, result])
         request.answered = True
         if self.requests.pop(request.identifier, None) is not None and request.depth:
             self._nested -= 1
+        if self.opening:
+            request.opens, self.opening = self.opening, []
         request.data = data
         self.unsent_answers += 1
         self.send(request.priority, request)
@@ -338,35 +382,35 @@ class CallTable:
     def receive(self, message: Any, now: float, streams: list[Stream] | None, events: list[Any]) -> None:
         """Take in one decoded message; append what it means to ``events``."""
         if type(message) is list and message:
+            size = len(message)
             kind = message[0]
-            if kind == RESPONSE and len(message) == 4:
+            if kind == RESPONSE and size == 4:
                 self._receive_response(message, streams, events)
                 return
-            if kind == REQUEST and 4 <= len(message) <= 5:
+            if kind == REQUEST and 4 <= size <= 5:
                 self._receive_request(message, now, streams, events)
                 return
-            if kind == NOTIFICATION and 3 <= len(message) <= 4:
+            if kind == NOTIFICATION and 3 <= size <= 4:
                 self._receive_notification(message, streams, events)
                 return
-            if kind == CANCEL and len(message) == 2:
+            if kind == CANCEL and size == 2:
                 self._receive_cancel(message[1], events)
                 return
-            if kind == REQUEST and len(message) > 1:
+            if kind == REQUEST and size > 1:
                 self.refuse(message[1], 19, "a request is [0, id, method, params] or with metadata as fifth")
         self.malformed += 1
         reset_all(streams)
 
     def _receive_response(self, message: list[Any], streams: list[Stream] | None, events: list[Any]) -> None:
-        identifier = message[1]
+        _, identifier, error, result = message
         call = self.calls.pop(identifier, None) if type(identifier) is int else None
         if call is None:
             if type(identifier) is not int or not 0 < identifier < self._next:
                 self.strays += 1
             reset_all(streams)
             return
-        error = message[2]
         if error is None:
-            call.result = message[3]
+            call.result = result
         else:
             call.error = peer_error(error)
             reset_all(streams)
@@ -375,12 +419,13 @@ class CallTable:
 
     def _receive_request(self, message: list[Any], now: float, streams: list[Stream] | None, events: list[Any]) -> None:
         identifier, method, params = message[1], message[2], message[3]
+        requests = self.requests
         if (
             type(identifier) is not int
             or identifier < 0
-            or identifier in self.requests
+            or identifier in requests
             or type(method) is not str
-            or not 0 < len(method) <= MAX_METHOD_NAME // 4  # longer ones are measured in bytes
+            or not 0 < len(method) <= SHORT_NAME
             or not (type(params) is dict or type(params) is list or params is None)
         ) and (problem := self._problem(identifier, method, params)) is not None:
             self.malformed += 1
@@ -390,7 +435,7 @@ class CallTable:
         request = Request(self, identifier, method, params, now + self.peer_deadline)
         if len(message) == 5:
             self._read_metadata(request, message[4], now)
-        unanswered = len(self.requests) - self._nested + self.unsent_answers
+        unanswered = len(requests) - self._nested + self.unsent_answers
         if (request.depth or self.draining or unanswered >= self.limits.calls) and (
             refusal := self._refusal(request, unanswered)
         ) is not None:
@@ -399,11 +444,11 @@ class CallTable:
             return
         if streams is not None:
             self._give_streams(request, streams)
-        self.requests[identifier] = request
+        requests[identifier] = request
         if request.depth:
             self._nested += 1
         if request.deadline < self.next_deadline:
-            self.next_deadline = request.deadline
+            self._earlier(request.deadline)
         events.append(request)
 
     @staticmethod
@@ -488,31 +533,73 @@ class CallTable:
     def handle_timer(self, now: float, events: list[Any]) -> None:
         """Enforce the deadlines that have passed (rule D3).
 
-        One sweep over what is open: no timer and no queue entry per call, so calls that end leave nothing behind.
+        A call that is answered in time costs nothing here: only what is open when a deadline comes is put in order.
         """
         if now < self.next_deadline:
             return
-        earliest = math.inf
-        for call in list(self.calls.values()):
-            if call.deadline > now:
-                earliest = min(earliest, call.deadline)
-                continue
-            self.cancel(call)
-            call.error = DeadlineExceeded(
-                f"{call.method}: no answer in time" if call.has_left else f"{call.method}: could not be sent in time",
-                may_have_run=call.has_left,
-            )
-            events.append(call)
-        for request in list(self.requests.values()):
-            if request.deadline > now:
-                earliest = min(earliest, request.deadline)
-                continue
-            request.deadline = math.inf
-            events.append((RequestEnded.DEADLINE, request))
-        self.next_deadline = earliest
+        self._schedule_deadlines()
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][0] <= now:
+            deadline, ours, identifier = heapq.heappop(deadlines)
+            if ours:
+                call = self.calls.get(identifier)
+                if call is not None:
+                    self._overdue(call, events)
+            else:
+                request = self.requests.get(identifier)
+                if request is not None and request.deadline == deadline:
+                    request.deadline = math.inf
+                    events.append((RequestEnded.DEADLINE, request))
+        self.next_deadline = deadlines[0][0] if deadlines else math.inf
+
+    def _schedule_deadlines(self) -> None:
+        """Put the deadlines of what has come since the last time, and is still open, into the heap.
+
+        Both dicts are in the order of coming, so what is new stands at their ends.
+        """
+        most = 2 * (len(self.calls) + len(self.requests)) + SPARE_DEADLINES
+        if len(self._deadlines) > most:  # mostly of calls that have ended: they leave nothing behind
+            self._deadlines = [entry for entry in self._deadlines if self._is_open(entry)]
+            heapq.heapify(self._deadlines)
+        for call in reversed(self.calls.values()):
+            if call.scheduled:
+                break
+            self._schedule_deadline(call, ours=True)
+        for request in reversed(self.requests.values()):
+            if request.scheduled:
+                break
+            self._schedule_deadline(request, ours=False)
+
+    def _schedule_deadline(self, message: Call | Request, *, ours: bool) -> None:
+        message.scheduled = True
+        if message.deadline != math.inf:
+            heapq.heappush(self._deadlines, (message.deadline, ours, message.identifier))
+
+    def _is_open(self, entry: tuple[float, bool, int]) -> bool:
+        deadline, ours, identifier = entry
+        found = self.calls.get(identifier) if ours else self.requests.get(identifier)
+        return found is not None and found.deadline == deadline
+
+    def _overdue(self, call: Call, events: list[Any]) -> None:
+        self.cancel(call)
+        call.error = DeadlineExceeded(
+            f"{call.method}: no answer in time" if call.has_left else f"{call.method}: could not be sent in time",
+            may_have_run=call.has_left,
+        )
+        events.append(call)
+
+    def begin(self, send: Callable[[int, Outgoing], None], peer_deadline: float, message_limit: int) -> None:
+        """A session is established: messages go to ``send``; the rest is what the peer announced."""
+        self.up = True
+        self.send = send
+        self.peer_deadline = peer_deadline
+        self.message_limit = message_limit
+        self.draining = False
 
     def end_all(self, error: SessionLost, events: list[Any]) -> None:
         """The session is over: everything open ends with it (rule G5)."""
+        self.up = False
+        self._deadlines.clear()
         calls, self.calls = self.calls, {}
         requests, self.requests = self.requests, {}
         self._nested = 0

@@ -31,9 +31,11 @@ class Outgoing:
 
     Attributes:
         data: the encoded message, or None once it is not to be sent any more.
+        late: its bytes are made only when it leaves, by :meth:`take`; otherwise they are ``data``.
     """
 
     __slots__ = ("data",)
+    late = False
 
     def __init__(self, data: bytes | None) -> None:
         self.data = data
@@ -56,19 +58,17 @@ class Source(Protocol):
 class Transfer:
     """A message longer than the frame limit, on its way in fragments (rule P4)."""
 
-    __slots__ = ("_message", "_offset", "_rest", "aborted", "identifier")
+    __slots__ = ("_message", "_offset", "_rest", "identifier")
 
     def __init__(self, identifier: int, message: Outgoing, data: bytes) -> None:
         self.identifier = identifier
         self._message = message
         self._rest = memoryview(data)
         self._offset = 0
-        self.aborted = False
 
     def emit(self, writer: FrameWriter, limit: int, now: float, out: Buffers) -> bool:
         """The next fragment; an ABORT where the message is not wanted any more (rules C8, P5)."""
         if self._message.data is None:
-            self.aborted = True
             out += writer.pieces(ABORT, self.identifier, [])
             return False
         parts: Buffers = []
@@ -119,7 +119,7 @@ class MessageQueue:
                 return carried
         while self._waiting:
             message = self._waiting.popleft()
-            data = message.take(now)
+            data = message.take(now) if message.late else message.data
             if data is not None:
                 return message, data
             self._dropped = max(0, self._dropped - 1)
@@ -130,7 +130,7 @@ class MessageQueue:
         waiting = self._waiting
         if len(waiting) == 1 and self._carried is None:
             message = waiting.popleft()
-            data = message.take(now)
+            data = message.take(now) if message.late else message.data
             self.in_ring = False
             if data is None:
                 self._dropped = 0
@@ -158,7 +158,7 @@ class MessageQueue:
         waiting = self._waiting
         while waiting and len(batch) <= LARGEST_BATCH:
             message = waiting.popleft()
-            following = message.take(now)
+            following = message.take(now) if message.late else message.data
             if following is None:
                 self._dropped = max(0, self._dropped - 1)
                 continue
@@ -172,7 +172,7 @@ class MessageQueue:
             out.append(writer.message(batch[1]))
         else:
             batch[0] = BATCH_HEADER.pack(BATCH_MARK, len(batch) - 1)
-            out.append(writer.frame(BATCH, 0, b"".join(batch)))
+            out.append(writer.joined(BATCH, batch))
 
 
 class Scheduler:
@@ -218,11 +218,6 @@ class Scheduler:
     def waiting_messages(self) -> int:
         """Messages that wait in all classes."""
         return sum(map(len, self._queues)) + (self.sole is not None)
-
-    @property
-    def waiting_control(self) -> int:
-        """Control frames that wait."""
-        return len(self._control)
 
     def control(self, kind: int, stream: int, payload: bytes) -> None:
         """Queue a control frame."""
@@ -282,7 +277,7 @@ class Scheduler:
     def emit_sole(self, writer: FrameWriter, message: Outgoing, now: float) -> bytes | None:
         """The frame of the message that waits alone; None where it is not wanted any more, or has become a transfer."""
         self.sole = None
-        data = message.take(now)
+        data = message.take(now) if message.late else message.data
         if data is not None and len(data) > self._limit:
             self.start_transfer(self._queues[self._sole_priority], message, data)
             return None

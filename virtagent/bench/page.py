@@ -27,9 +27,10 @@ body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 1200p
 h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin-top: 2em; }
 .table { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25em .9em .25em 0; text-align: right; white-space: nowrap; border-bottom: 1px solid #e4e4e4; }
-th:first-child, td:first-child, .text th, .text td { text-align: left; }
+th:nth-child(-n+2), td:nth-child(-n+2), .text th, .text td { text-align: left; }
+.phases th:nth-child(3), .phases td:nth-child(3) { text-align: left; }
 .text td { white-space: normal; vertical-align: top; min-width: 6em; }
-.pictures { display: flex; flex-wrap: wrap; gap: 1em; } .pictures svg { width: 100%; height: auto; }
+.pictures { margin-top: 2em; display: flex; flex-wrap: wrap; gap: 1em; } .pictures svg { width: 100%; height: auto; }
 .pictures figure { flex: 1 1 480px; margin: 0; max-width: 100%; }
 .slower { color: #b03a00; font-weight: 600; } .faster { color: #00664b; font-weight: 600; }
 .note { background: #fff6e0; padding: .5em .8em; } .quiet { color: #666; }
@@ -116,7 +117,7 @@ def phases_section(runs: Sequence[Run]) -> list[str]:
         return []
     notes = dict.fromkeys(clock_note(series) for _, series in told)
     columns = ["run", "load", "phase", "mean", "p50", "p99", "max"]
-    return [heading("Where the time goes"), table(columns, rows), *(quiet(each) for each in notes if each)]
+    return [heading("Where the time goes"), table(columns, rows, "phases"), *(quiet(each) for each in notes if each)]
 
 
 def streams_section(runs: Sequence[Run]) -> list[str]:
@@ -145,7 +146,10 @@ def environment_section(runs: Sequence[Run]) -> list[str]:
     fields = list(dict.fromkeys(field for _, environment in columns for field in environment))
     rows = [[field, *(plain_text(environment.get(field)) for _, environment in columns)] for field in fields]
     options = [
-        [run.label, "; ".join(f"{key} {plain_text(value)}" for key, value in run.result.options.items())]
+        [
+            run.label,
+            "; ".join(f"{key} {plain_text(value)}" for key, value in run.result.options.items() if value is not None),
+        ]
         for run in runs
     ]
     return [

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := virtagent transports tests benchmarks examples fuzz
 
-.PHONY: help demo demo-vm test test-others test-vm lint types fmt bench bench-peers fuzz clean
+.PHONY: help demo demo-vm test test-others test-vm lint types fmt bench bench-peers growth fuzz clean
 help:
 	@echo "make demo      the main job on a unix socket and a serial line: calls both ways, a followed log"
 	@echo "make demo-vm   the same in a real guest under QEMU"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-vm   everything in real guests (says which Debian packages it needs)"
 	@echo "make bench     our speed beside what is possible here, in one run (a minute or two; ARGS=--quick)"
 	@echo "make bench-peers  side by side with other libraries: makes docs/benchmarks.md (ten minutes; ARGS=--quick)"
+	@echo "make growth    how cost grows with payload, calls, streams, guests and services; makes docs/growth.md (six minutes)"
 	@echo "make fmt lint types fuzz clean"
 
 $(VENV)/python:
@@ -70,6 +71,9 @@ bench: $(VENV)/dev
 
 bench-peers: $(VENV)/dev
 	@$(BIN)/python -m benchmarks.side_by_side $(ARGS)
+
+growth: $(VENV)/dev
+	@$(BIN)/python -m benchmarks.growth $(ARGS)
 
 fuzz: $(VENV)/dev
 	@for target in fuzz/fuzz_*.py; do echo "$$target"; $(BIN)/python $$target --seconds 30; done

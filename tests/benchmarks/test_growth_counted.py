@@ -1,0 +1,141 @@
+"""Linearity, counted and not timed: function calls for N and for 2 N of something, in cores joined in memory.
+
+What is linear takes twice the calls and a little for the start; what is to stay flat takes the same. The curves with
+instructions, which see loops inside of C functions too, are ``make growth``.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from benchmarks.growth.workloads import WORKLOADS, Action
+from virtagent.service.loading import Loading
+from virtagent.service.service import Service
+
+COUNT = 200
+DOUBLE = 2.2
+SAME = 1.05
+MIB = 1024 * 1024
+
+LINEAR = (
+    "answered_calls",
+    "cancelled_calls",
+    "passing_deadlines",
+    "default_deadlines",
+    "streams",
+    "reset_streams",
+    "notifications",
+    "drained_handlers",
+)
+FLAT = ("calls_beside_open_ones", "stream_beside_open_ones")
+OF_BYTES = ("long_message", "long_stream")
+
+KNOWN_DEFECTS = {
+    "loading": "each service that is loaded makes a set of all names anew",
+}
+"""What is super-linear and has been reported; the fix takes its line away."""
+
+
+def known(name: str) -> Any:
+    """A parameter, expected to fail where it is a known defect."""
+    marks = [pytest.mark.xfail(reason=KNOWN_DEFECTS[name])] if name in KNOWN_DEFECTS else []
+    return pytest.param(name, marks=marks)
+
+
+def function_calls(action: Action) -> int:
+    """How many functions an action calls, of Python and of C; garbage is not collected meanwhile."""
+    count = 0
+
+    def profile(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    gc.collect()
+    gc.disable()
+    sys.setprofile(profile)
+    try:
+        action()
+    finally:
+        sys.setprofile(None)
+        gc.enable()
+    return count
+
+
+def opcodes(action: Action) -> int:
+    """How many opcodes of Python an action runs, which sees loops that call nothing."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal count
+        frame.f_trace_opcodes = True
+        frame.f_trace_lines = False
+        count += event == "opcode"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        action()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def ratio(name: str, small: int, large: int) -> float:
+    """How many times the calls for the larger number, once what is made at first use has been made."""
+    prepare = WORKLOADS[name]
+    prepare(8)()
+    return function_calls(prepare(large)) / function_calls(prepare(small))
+
+
+def test_every_workload_is_tested() -> None:
+    assert {*LINEAR, *FLAT, *OF_BYTES} == set(WORKLOADS)
+
+
+@pytest.mark.parametrize("name", [known(each) for each in LINEAR])
+def test_twice_as_many_take_twice_the_work(name: str) -> None:
+    assert ratio(name, COUNT, 2 * COUNT) <= DOUBLE
+
+
+@pytest.mark.parametrize("name", FLAT)
+def test_what_lies_open_costs_others_nothing(name: str) -> None:
+    assert ratio(name, COUNT, 4 * COUNT) <= SAME
+
+
+@pytest.mark.parametrize("name", OF_BYTES)
+def test_twice_the_bytes_take_twice_the_work(name: str) -> None:
+    assert ratio(name, 4 * MIB, 8 * MIB) <= DOUBLE
+
+
+def services(count: int) -> list[Service]:
+    """So many services of two methods each."""
+
+    async def method(self: Any, value: int) -> int:
+        return value
+
+    body = {"first": method, "second": method, "__module__": __name__}
+    return [type(f"Service{number}", (Service,), dict(body), name=f"s{number}")() for number in range(count)]
+
+
+def load(found: list[Service]) -> Action:
+    """Loads them one by one, as drop-in files and entry points are."""
+
+    def act() -> None:
+        loading = Loading()
+        for each in found:
+            loading.attempt("test", lambda each=each: each)  # type: ignore[misc]
+        assert len(loading.loaded) == len(found)
+        assert not loading.problems
+
+    return act
+
+
+@pytest.mark.parametrize("_", [known("loading")])
+def test_loading_twice_as_many_services_takes_twice_the_work(_: str) -> None:
+    load(services(8))()
+    assert opcodes(load(services(160))) / opcodes(load(services(80))) <= DOUBLE

@@ -4,7 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := virtagent transports tests benchmarks examples fuzz
 
-.PHONY: help demo demo-vm test test-others test-vm lint types fmt bench bench-peers growth fuzz clean
+# A compiled copy of the checkout, where tests and benchmarks run compiled code and never the checkout's.
+# COMPILED=build/another is another copy, for two people at once.
+COMPILED ?= build/compiled
+IN_COMPILED := cd $(COMPILED) && PYTHONPATH=$(CURDIR)/$(COMPILED) $(CURDIR)/$(BIN)/python
+# PURE=1 measures the interpreted checkout instead.
+MEASURED := $(if $(PURE),$(BIN)/python,$(IN_COMPILED))
+MEASURED_TREE := $(if $(PURE),,compiled)
+
+.PHONY: help demo demo-vm test test-compiled compiled wheel test-others test-vm lint types fmt bench bench-guest bench-peers growth fuzz clean
 help:
 	@echo "make demo      the main job on a unix socket and a serial line: calls both ways, a followed log"
 	@echo "make demo-vm   the same in a real guest under QEMU"
@@ -12,6 +20,7 @@ help:
 	@echo "make test-others  the same on other Pythons that are here"
 	@echo "make test-vm   everything in real guests (says which Debian packages it needs)"
 	@echo "make bench     our speed beside what is possible here, in one run (a minute or two; ARGS=--quick)"
+	@echo "make bench-guest  in a real guest over virtio-serial, and beside Debian's qemu-ga (two minutes; ARGS=--quick)"
 	@echo "make bench-peers  side by side with other libraries: makes docs/benchmarks.md (ten minutes; ARGS=--quick)"
 	@echo "make growth    how cost grows with payload, calls, streams, guests and services; makes docs/growth.md (six minutes)"
 	@echo "make fmt lint types fuzz clean"
@@ -39,6 +48,13 @@ demo-vm: $(VENV)/dev
 
 test: $(VENV)/dev
 	@$(BIN)/python -m pytest
+
+compiled: $(VENV)/dev
+	@$(BIN)/python -m compiling tree $(COMPILED)
+
+# The same tests with compiled code, except those that look inside classes that are closed then.
+test-compiled: compiled
+	@$(IN_COMPILED) -m pytest -m "not interpreted"
 
 # Python 3.12 and later, as far as this machine has them; each in an environment of its own.
 test-others: $(VENV)/dev
@@ -68,6 +84,9 @@ fmt: $(VENV)/dev
 
 bench: $(VENV)/dev
 	@$(BIN)/python -m benchmarks.rows $(ARGS)
+
+bench-guest: $(VENV)/dev
+	@$(BIN)/python -m benchmarks.guest $(ARGS)
 
 bench-peers: $(VENV)/dev
 	@$(BIN)/python -m benchmarks.side_by_side $(ARGS)

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -50,9 +51,9 @@ async def measure(options: argparse.Namespace) -> list[dict[str, float]]:
     return rounds
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The program; 0 even where a target is missed: on a busy machine that says little."""
-    options = make_parser().parse_args()
+    options = make_parser().parse_args(arguments)
     if options.only != "guest" and qemu_ga_program() is None:
         if options.only == "qemu-ga":
             raise SystemExit("qemu-ga is not installed: apt-get install qemu-guest-agent")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["DROP_IN", "AgentProcess", "qemu_ga", "qemu_ga_program", "virtagentd"]
+__all__ = ["DROP_IN", "AgentProcess", "qemu_ga", "qemu_ga_program", "running", "virtagentd"]
 
 DROP_IN = Path(__file__).with_name("drop_in")
 """The folder of services that the measured virtagentd loads."""
@@ -69,7 +69,7 @@ def qemu_ga(directory: Path) -> Iterator[AgentProcess]:
         raise SystemExit("qemu-ga is not installed: apt-get install qemu-guest-agent")
     path = directory / "qemu-ga.sock"
     places = ["-t", str(directory), "-f", str(directory / "qemu-ga.pid")]
-    with _running([program, "-m", "unix-listen", "-p", str(path), *places], path) as agent:
+    with running([program, "-m", "unix-listen", "-p", str(path), *places], path) as agent:
         yield agent
 
 
@@ -82,12 +82,17 @@ def virtagentd(directory: Path, loop: str) -> Iterator[AgentProcess]:
     """
     path = directory / f"virtagentd-{loop}.sock"
     command = [sys.executable, "-m", "virtagent.cli.daemon", "--loop", loop, "--log-level", "warning"]
-    with _running([*command, "--channel", f"unix:{path}", "--services", str(DROP_IN)], path) as agent:
+    with running([*command, "--channel", f"unix:{path}", "--services", str(DROP_IN)], path) as agent:
         yield agent
 
 
 @contextmanager
-def _running(command: Sequence[str], path: Path) -> Iterator[AgentProcess]:
+def running(command: Sequence[str], path: Path) -> Iterator[AgentProcess]:
+    """A process that listens on `path`; it is terminated at the end.
+
+    Raises:
+        SystemExit: it ends, or does not listen; one line says so.
+    """
     process = subprocess.Popen(command)
     try:
         _wait_until_listening(process, path)

@@ -34,10 +34,17 @@ class BlockingChannel:
             missing -= len(self._received(missing))
 
     def raw_rate(self, size: int) -> float:
-        """Bytes per second from the guest to here, over `size` bytes."""
+        """Bytes per second from the guest to here, over `size` bytes that it has at hand."""
+        return self._rate(b"W", size)
+
+    def file_rate(self, size: int) -> float:
+        """The same for the first `size` bytes of the guest's file."""
+        return self._rate(b"F", size)
+
+    def _rate(self, kind: bytes, size: int) -> float:
         buffer = bytearray(RECEIVE)
         started = time.perf_counter()
-        self._socket.sendall((b"W" + size.to_bytes(8, "big")).ljust(SIZE, b"."))
+        self._socket.sendall((kind + size.to_bytes(8, "big")).ljust(SIZE, b"."))
         left = size
         while left:
             received = self._socket.recv_into(buffer, min(left, RECEIVE))

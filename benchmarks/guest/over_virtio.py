@@ -67,7 +67,7 @@ async def booted(image: Image | None = None, *, size: int = 64 << 20) -> AsyncIt
             f"with open({FILE!r}, 'wb') as file:\n"
             f"    for _ in range({size >> 20}): written = file.write(os.urandom(1 << 20))"
         )
-        commands = [["python3", PROGRAM, f"/dev/virtio-ports/{ECHO_PORT}"]]
+        commands = [["python3", PROGRAM, f"/dev/virtio-ports/{ECHO_PORT}", FILE]]
         for subject, loop in SUBJECTS.items():
             options = ["--channel", f"virtio:{PORTS[subject]}", "--services", SERVICES, "--log-level", "warning"]
             commands.append(["python3", "-m", "virtagent.cli.daemon", "--loop", loop, *options])
@@ -99,7 +99,8 @@ class Guest:
 
         Returns:
             Metrics by their flat names: ``guest channel echo/guest ping/p50_us``, ``ours/guest ping/p50_us``,
-            ``guest channel/guest file read/MB_per_s`` (the port's raw rate), ``ours/guest file read/MB_per_s``, ...
+            ``guest channel/guest file read/MB_per_s`` (the port's raw rate), ``guest blocking copy/...`` (with reading
+            a file), ``ours/guest file read/MB_per_s``, ...
         """
         metrics = await asyncio.to_thread(self._channel, calls)
         for subject in SUBJECTS:
@@ -112,6 +113,7 @@ class Guest:
             return {
                 **summary("guest channel echo/guest ping", timed_blocking(channel.echo, calls)),
                 "guest channel/guest file read/MB_per_s": channel.raw_rate(self._size) / 1e6,
+                "guest blocking copy/guest file read/MB_per_s": channel.file_rate(self._size) / 1e6,
             }
 
     async def _ours(self, subject: str, calls: int) -> dict[str, float]:

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["DROP_IN", "AgentProcess", "qemu_ga", "qemu_ga_program", "running", "virtagentd"]
+__all__ = ["SERVICE", "AgentProcess", "drop_in_folder", "qemu_ga", "qemu_ga_program", "running", "virtagentd"]
 
-DROP_IN = Path(__file__).with_name("drop_in")
-"""The folder of services that the measured virtagentd loads."""
+SERVICE = Path(__file__).with_name("drop_in") / "measured.py"
+"""The service that the measured virtagentd loads."""
 
 START_TIMEOUT = 20.0
 """Seconds for an agent to listen."""
@@ -82,8 +82,19 @@ def virtagentd(directory: Path, loop: str) -> Iterator[AgentProcess]:
     """
     path = directory / f"virtagentd-{loop}.sock"
     command = [sys.executable, "-m", "virtagent.cli.daemon", "--loop", loop, "--log-level", "warning"]
-    with running([*command, "--channel", f"unix:{path}", "--services", str(DROP_IN)], path) as agent:
+    services = str(drop_in_folder(directory))
+    with running([*command, "--channel", f"unix:{path}", "--services", services], path) as agent:
         yield agent
+
+
+def drop_in_folder(directory: Path) -> Path:
+    """A folder with SERVICE that nobody else may write to, as a checkout's may be: the daemon takes no other."""
+    folder = directory / "services"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    copy = folder / SERVICE.name
+    copy.touch(mode=0o600)
+    copy.write_bytes(SERVICE.read_bytes())
+    return folder
 
 
 @contextmanager

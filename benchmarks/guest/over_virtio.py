@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import virtagent
-from benchmarks.guest.agent_process import DROP_IN
+from benchmarks.guest.agent_process import SERVICE
 from benchmarks.guest.blocking_channel import BlockingChannel
 from benchmarks.guest.samples import summary, timed, timed_blocking
 from benchmarks.guest.subjects import SUBJECTS, run
@@ -42,7 +42,7 @@ def image_of(wheel: Path) -> Image:
         extras=("uvloop",) if "uvloop" in SUBJECTS.values() else (),
         add={
             PROGRAM: Path(__file__).with_name("in_guest.py"),
-            f"{SERVICES}/measured.py": DROP_IN / "measured.py",
+            f"{SERVICES}/measured.py": SERVICE,
         },
     )
 

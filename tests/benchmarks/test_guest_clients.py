@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from benchmarks.guest import in_guest
-from benchmarks.guest.agent_process import DROP_IN, AgentProcess, running
+from benchmarks.guest.agent_process import AgentProcess, drop_in_folder, running
 from benchmarks.guest.blocking_channel import BlockingChannel
 from benchmarks.guest.qemu_ga_client import QemuGaClient, QemuGaError
 from benchmarks.guest.samples import WARM_UP, summary, timed, timed_blocking
@@ -156,8 +156,10 @@ def test_an_agent_that_ends_at_once_is_told_in_one_line(directory: Path) -> None
         pass
 
 
-def test_our_agent_loads_what_is_measured() -> None:
-    loading = load_folder(DROP_IN)
+def test_our_agent_loads_what_is_measured(directory: Path) -> None:
+    directory.chmod(0o700)
+    loading = load_folder(drop_in_folder(directory))
+    assert drop_in_folder(directory).stat().st_mode & 0o077 == 0
     assert not loading.problems
     handlers = {handler.name: handler.mode for service in loading.loaded for handler in service.handlers}
     assert handlers == {"measured.nothing": "inline", "measured.echo": "inline"}

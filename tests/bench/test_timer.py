@@ -37,7 +37,7 @@ async def test_a_precise_timer_is_never_early_and_can_be_used_again() -> None:
 
 async def test_a_moment_that_has_passed_lets_others_run() -> None:
     timer = PreciseTimer()
-    ran = []
+    ran: list[bool] = []
     asyncio.get_running_loop().call_soon(ran.append, True)
     await timer.sleep_until(0)
     timer.close()

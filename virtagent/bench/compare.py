@@ -28,6 +28,9 @@ DRAWS = 10_000
 FEWEST_BLOCKS = 8
 """Blocks on each side below which no interval can be trusted."""
 
+NEGLIGIBLE = 0.001
+"""A change that is no difference, however sure it is: nobody notices it, and rounding makes some."""
+
 STRETCH = 4
 """Blocks that are drawn together: neighbours are alike, too (circular block bootstrap)."""
 
@@ -46,7 +49,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
         metric: "p50" and "p99" of the latency in nanoseconds, "rate" in calls or bytes per second.
         old, new: medians over the blocks.
         ratio: new to old; ``low`` and ``high`` bound it.
-        verdict: "slower" or "faster" if the interval does not hold 1.
+        verdict: "slower" or "faster" if the whole interval says so, by more than 0.1 %.
         failed: it is slower by more than is allowed, and the whole interval says so.
     """
 
@@ -172,7 +175,8 @@ def difference(
     ratios = draws(new, generator) / draws(old, generator)
     low, high = (float(each) for each in np.quantile(ratios, (alpha / 2, 1 - alpha / 2)))
     before, after = float(np.median(np.concatenate(old))), float(np.median(np.concatenate(new)))
-    worse, better = (low > 1, high < 1) if HIGHER_IS_WORSE[metric] else (high < 1, low > 1)
+    above, below = low > 1 + NEGLIGIBLE, high < 1 - NEGLIGIBLE
+    worse, better = (above, below) if HIGHER_IS_WORSE[metric] else (below, above)
     allowed = 1 + fail_above
     return Difference(
         series=series,
@@ -184,7 +188,7 @@ def difference(
         low=low,
         high=high,
         verdict="slower" if worse else "faster" if better else "no difference",
-        failed=low > allowed if HIGHER_IS_WORSE[metric] else high < 1 / allowed,
+        failed=worse and (low > allowed if HIGHER_IS_WORSE[metric] else high < 1 / allowed),
     )
 
 
@@ -196,7 +200,9 @@ def draws(rounds: Values, generator: np.random.Generator) -> npt.NDArray[np.floa
     for number, values in enumerate(rounds):
         samples, places = np.nonzero(chosen == number)
         drawn[samples, places, : len(values)] = values[stretches(len(values), len(samples), generator)]
-    out: npt.NDArray[np.float64] = np.nanmedian(drawn.reshape(DRAWS, -1), axis=1)
+    flat = drawn.reshape(DRAWS, -1)
+    median = np.nanmedian if np.isnan(flat).any() else np.median  # several times as fast, and the ordinary case
+    out: npt.NDArray[np.float64] = median(flat, axis=1)
     return out
 
 

@@ -51,9 +51,14 @@ class Recording:
     overdue: bool = False
 
     @property
+    def until(self) -> int:
+        """When it was over: with its time, or with the last answer."""
+        return max(self.end, self.last)
+
+    @property
     def seconds(self) -> float:
-        """How long it lasted, up to the last answer."""
-        return max(self.last - self.begin, 0) / SECOND
+        """How long it lasted."""
+        return max(self.until - self.begin, 0) / SECOND
 
     @property
     def sustained(self) -> bool:

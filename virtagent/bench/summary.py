@@ -172,9 +172,9 @@ def blocks_of(number: int, timing: Timings, recording: Recording, wanted: int) -
     """A round cut into blocks of equal time: calls that follow each other are alike, stretches of time less so."""
     count = len(timing.latency)
     blocks = min(wanted, count // FEWEST_IN_A_BLOCK)
-    if blocks < 1 or recording.last <= recording.begin:
+    if blocks < 1 or recording.until <= recording.begin:
         return []
-    edges = np.linspace(recording.begin, recording.last, blocks + 1)
+    edges = np.linspace(recording.begin, recording.until, blocks + 1)
     cuts = np.searchsorted(timing.intended, edges)
     cuts[-1] = count
     width = float(edges[1] - edges[0]) / SECOND
@@ -198,7 +198,7 @@ def time_line(timings: Sequence[Timings], rounds: Sequence[Recording]) -> list[I
         if not len(timing.latency):
             continue
         steps = max(1, min(INTERVALS // len(rounds), len(timing.latency) // FEWEST_IN_A_BLOCK))
-        edges = np.linspace(recording.begin, max(recording.last, recording.begin + 1), steps + 1)
+        edges = np.linspace(recording.begin, max(recording.until, recording.begin + 1), steps + 1)
         cuts = np.searchsorted(timing.intended, edges)
         cuts[-1] = len(timing.latency)
         for step, (begin, end) in enumerate(pairwise(cuts)):

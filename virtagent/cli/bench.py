@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,16 @@ WIDTHS = "1,2,4,8,16,32,64,128,256"
 DIRECTIONS = {"from": ("from guest",), "to": ("to guest",), "both": ("from guest", "to guest")}
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class Finite(click.FloatRange):
+    """A number within bounds; "nan" is within none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found: float = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return found
 
 
 class Examples(click.Group):
@@ -75,14 +86,14 @@ def measured(
     return combined(
         click.option(
             "--duration",
-            type=click.FloatRange(0, LONGEST, min_open=True),
+            type=Finite(0, LONGEST, min_open=True),
             metavar="SECONDS",
             help=f"Of each measurement. [{shown}, unless --count is given]",
         ),
         click.option("--count", metavar=count, help=count_help),
         click.option(
             "--warmup",
-            type=click.FloatRange(0, LONGEST),
+            type=Finite(0, LONGEST),
             default=1.0,
             metavar="SECONDS",
             help="Of the same load before each measurement, not measured. [1]",
@@ -110,7 +121,7 @@ def measured(
 
 FAIL_ABOVE = click.option(
     "--fail-above",
-    type=click.FloatRange(0, 1000),
+    type=Finite(0, 1000),
     default=5.0,
     metavar="PERCENT",
     help="A comparison fails (exit code 8) if something really got slower by more than this. [5]",
@@ -123,7 +134,7 @@ PAYLOAD = click.option(
 OPEN_LOOP = combined(
     click.option(
         "--rate",
-        type=click.FloatRange(0, 1e6, min_open=True),
+        type=Finite(0, 1e6, min_open=True),
         metavar="N",
         help="Calls per second, made by the clock whatever the answers do (open loop).",
     ),

@@ -71,7 +71,7 @@ def reported(result: Result) -> str:
         parts += ["", table(headings, [[each.name, *stream_cells(each)] for each in result.streams])]
     parts += [
         "",
-        *(Text(one_line(f"{end + ':':7}{environment_line(each)}"), style="dim") for end, each in ends(result)),
+        *(Text(f"{end + ':':7}{one_line(environment_line(each))}", style="dim") for end, each in ends(result)),
     ]
     return rendered(*parts)
 

@@ -102,7 +102,7 @@ class LazyGroup(click.Group):
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: 0 done, 1 the call failed, 2 usage, 3 no channel, 4 nobody answers, 5 deadline, 6 session lost,"
-    " 7 no permission, 130 Ctrl-C.",
+    " 7 no permission, 8 slower (bench), 9 not measured (bench), 130 Ctrl-C.",
 )
 @click.version_option(__version__, prog_name="virtagent", message="%(prog)s %(version)s")
 @options

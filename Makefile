@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := virtagent transports tests benchmarks examples fuzz
+SOURCES := virtagent transports tests benchmarks examples fuzz compiling hatch_build.py
 
 # A compiled copy of the checkout, where tests and benchmarks run compiled code and never the checkout's.
 # COMPILED=build/another is another copy, for two people at once.
@@ -82,17 +82,17 @@ fmt: $(VENV)/dev
 	@$(BIN)/ruff check --fix -q $(SOURCES) || true
 	@$(BIN)/ruff format -q $(SOURCES)
 
-bench: $(VENV)/dev
-	@$(BIN)/python -m benchmarks.rows $(ARGS)
+bench: $(VENV)/dev $(MEASURED_TREE)
+	@$(MEASURED) -m benchmarks.rows $(ARGS)
 
 bench-guest: $(VENV)/dev
 	@$(BIN)/python -m benchmarks.guest $(ARGS)
 
-bench-peers: $(VENV)/dev
-	@$(BIN)/python -m benchmarks.side_by_side $(ARGS)
+bench-peers: $(VENV)/dev $(MEASURED_TREE)
+	@$(MEASURED) -m benchmarks.side_by_side $(ARGS)
 
-growth: $(VENV)/dev
-	@$(BIN)/python -m benchmarks.growth $(ARGS)
+growth: $(VENV)/dev $(MEASURED_TREE)
+	@$(MEASURED) -m benchmarks.growth $(ARGS)
 
 fuzz: $(VENV)/dev
 	@for target in fuzz/fuzz_*.py; do echo "$$target"; $(BIN)/python $$target --seconds 30; done

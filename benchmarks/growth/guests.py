@@ -33,6 +33,9 @@ WINDOW = 1.5
 HEARTBEAT = 1.0
 """Seconds between heartbeats here; the daemon's default is 10, which costs a tenth of this."""
 
+SETTLE = 0.2
+"""Seconds in which what has just been connected or closed comes to rest."""
+
 PINGS = 100
 DESCRIPTORS = 1200
 """What a host of 1,000 guests needs open."""
@@ -111,7 +114,7 @@ async def _connected(count: int, directory: Path, *, heartbeat: float) -> dict[s
         guests = await asyncio.gather(*(one(number) for number in range(count)))
         connected = time.perf_counter()
         weight = usage(collect=True)
-        await asyncio.sleep(0.2)  # greetings
+        await asyncio.sleep(SETTLE)  # greetings
         events.beats = 0
         cpu, since = cpu_seconds(), time.perf_counter()
         await asyncio.sleep(WINDOW)
@@ -122,7 +125,8 @@ async def _connected(count: int, directory: Path, *, heartbeat: float) -> dict[s
         closing = time.perf_counter()
         await asyncio.gather(*(guest.aclose() for guest in guests))
         closed = time.perf_counter()
-        await asyncio.sleep(0)
+        del guests
+        await asyncio.sleep(SETTLE)
         after = usage(collect=True)
         for name in ("tasks", "descriptors"):
             if after[name] > before[name]:

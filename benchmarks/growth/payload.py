@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.growth.metric import Curve, Metric
-from benchmarks.growth.peers import connected
+from benchmarks.growth.peers import connected, weighed
 from benchmarks.growth.process import reset_peak, usage
 from virtagent.protocol.limits import MIB, Limits
 
@@ -33,6 +33,7 @@ async def measure(size: int, directory: Path) -> dict[str, float]:
 
 async def _echo(peer, size: int, repeats: int) -> dict[str, float]:  # type: ignore[no-untyped-def]
     payload = bytes(size)
+    before = await weighed(peer, collect=True)
     reset_peak()
     await peer.call("reset_peak")
     here, there = usage(), await peer.call("weigh")
@@ -44,7 +45,10 @@ async def _echo(peer, size: int, repeats: int) -> dict[str, float]:  # type: ign
         begun = time.perf_counter()
         await peer.call("echo", data=payload)
         samples.append(time.perf_counter() - begun)
-    return {"echo_s": median(samples), "echo_peak_bytes": peak}
+    await peer.call("echo", data=b"")
+    after = await weighed(peer, collect=True)
+    left = sum(after[end]["rss"] - before[end]["rss"] for end in (0, 1))
+    return {"echo_s": median(samples), "echo_peak_bytes": peak, "echo_left_bytes": max(0.0, left)}
 
 
 async def _stream(peer, size: int, repeats: int) -> dict[str, float]:  # type: ignore[no-untyped-def]
@@ -82,6 +86,13 @@ CURVE = Curve(
             expected="linear",
             resolution=2 * MIB,
             per="byte",
+        ),
+        Metric(
+            name="echo_left_bytes",
+            title="memory left after echoes, both ends",
+            unit="bytes",
+            expected="flat",
+            resolution=3 * MIB,
         ),
         Metric(
             name="stream_peak_bytes",

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.growth.metric import Unit
 from benchmarks.growth.rounds import Grown
+from benchmarks.growth.table import amount
 
 __all__ = ["plot"]
 
@@ -31,7 +32,7 @@ def plot(curves: Sequence[Sequence[Grown]], file: Path) -> None:
 
     panels = panels_of(curves)
     rows = -(-len(panels) // COLUMNS)
-    figure, axes = plt.subplots(rows, COLUMNS, figsize=(6.2 * COLUMNS, 4.6 * rows), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(rows, COLUMNS, figsize=(6.2 * COLUMNS, 5.0 * rows), squeeze=False, layout="constrained")
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     for axis, found in zip(axes.flat, panels, strict=False):
@@ -76,11 +77,17 @@ def draw(axis: Any, found: Sequence[Grown]) -> None:
     draw_linear(axis, found)
     axis.set_title(curve.title, fontsize=12, fontweight="bold")
     axis.set_xlabel(curve.axis)
+    label_steps(axis, sorted({x for each in found for x in each.points}))
     axis.set_ylabel(NAMES[found[0].metric.unit])
     axis.grid(visible=True, which="major", color="#dddddd", linewidth=0.7)
-    axis.legend(fontsize=7.5, loc="upper left", framealpha=0.85)
-    low, high = axis.get_ylim()
-    axis.set_ylim(low, high * (high / low) ** (0.09 * len(found)))  # room for the legend above the curves
+    axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
+
+
+def label_steps(axis: Any, xs: Sequence[int]) -> None:
+    """Ticks where points are: every second one, the last one always, if there are many."""
+    shown = list(xs)[::-1][:: 2 if len(xs) > 5 else 1]
+    axis.set_xticks(shown, [amount(x) for x in shown])
+    axis.set_xticks([], minor=True)
 
 
 def draw_linear(axis: Any, found: Sequence[Grown]) -> None:

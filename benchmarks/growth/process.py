@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import os
 import resource
@@ -75,6 +76,13 @@ def reset_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
+def trim() -> None:
+    """Have malloc give its free pages back to the kernel (malloc_trim(3)); a libc that has no such call keeps them."""
+    call = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if call is not None:
+        call(0)
+
+
 def cpu_seconds() -> float:
     """User and system time of this process so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -85,10 +93,12 @@ def usage(*, collect: bool = False) -> Usage:
     """What this process weighs: resident set and its peak (bytes), allocated blocks, tasks, descriptors, CPU seconds.
 
     Args:
-        collect: collect garbage first, so that only what is held counts.
+        collect: collect garbage first, and have malloc give back what is free, so that only what is held counts.
     """
     if collect:
         gc.collect()
+        gc.collect()  # what finalizers and callbacks of weak references have left
+        trim()
     return {
         "rss": resident(),
         "peak": status_field("VmHWM"),

@@ -32,7 +32,7 @@ def amount(x: int) -> str:
     """How much of what grows: "10,000", and bytes in binary units where they are whole."""
     for power, unit in ((20, "Mi"), (10, "Ki")):
         if x >= 1 << power and x % (1 << power) == 0:
-            return f"{x >> power} {unit}"
+            return f"{x >> power:,} {unit}"
     return f"{x:,}"
 
 

@@ -142,7 +142,7 @@ BYTES = curve(
     "work-bytes",
     "Work of payload, counted",
     "bytes",
-    (256 * 1024, 1024 * 1024, 4 * 1024 * 1024, 16 * 1000 * 1000),
+    (256 * 1024, 1024 * 1024, 4 * 1024 * 1024, 15 * 1024 * 1024),
     metric("long_message", "call with so many bytes, echoed", "byte"),
     metric("long_stream", "stream of so many bytes", "byte"),
     note="Instructions by callgrind, as above. Copying takes few instructions for each byte, but a second copy of what "

@@ -15,7 +15,7 @@ from tests.service.wire import context, through_msgpack
 from virtagent.errors import InvalidArgument
 from virtagent.peer.context import Context
 from virtagent.peer.stream import OutgoingStream
-from virtagent.service.binding import make_binder
+from virtagent.service.binding import make_binder, make_invoker
 from virtagent.service.signature import read_signature
 
 
@@ -266,3 +266,92 @@ def test_whatever_a_peer_sends_either_binds_or_is_an_invalid_argument(params: An
     else:
         assert len(args) == 10
         assert kwargs.keys() == {"kind", "stream"}
+
+
+def simple(
+    number: Offset,
+    text: Annotated[str, msgspec.Meta(max_length=5, pattern="^a")] = "a",
+    raw: bytes = b"raw",
+    when: datetime = datetime(2026, 1, 1, tzinfo=UTC),
+    flag: bool = False,
+    *,
+    kind: Literal["a", 1] = "a",
+    either: int | str | None = None,
+    anything: Any = None,
+    ctx: Context | None = None,
+) -> tuple[Any, ...]:
+    return number, text, raw, when, flag, kind, either, anything, ctx
+
+
+simple_signature = read_signature("simple", simple, bound=False)
+invoke_simple = make_invoker("simple", simple_signature)
+bind_simple = make_binder("simple", simple_signature)
+simple_names = st.sampled_from([each.name for each in simple_signature.parameters])
+right = {
+    "text": st.just("ab"),
+    "raw": st.binary(max_size=2),
+    "when": st.datetimes(timezones=st.just(UTC)),
+    "flag": st.booleans(),
+    "kind": st.sampled_from(["a", 1]),
+    "either": st.sampled_from([1, "x", None]),
+    "anything": values,
+}
+
+
+def outcome(run: Callable[[], Any]) -> str:
+    """As text, since NaN is not equal to itself."""
+    try:
+        return repr(run())
+    except InvalidArgument as error:
+        return f"refused: {error}"
+
+
+@given(
+    st.fixed_dictionaries({"number": st.integers(0, 5)}, optional=right),
+    st.one_of(st.just({}), st.dictionaries(st.one_of(simple_names, text), values, max_size=2)),
+)
+def test_arguments_that_go_to_the_function_as_they_came_are_what_binding_makes_of_them(
+    params: dict[str, Any], wrong: dict[str, Any]
+) -> None:
+    params, call = {**params, **wrong}, context()
+
+    def bound() -> Any:
+        args, kwargs = bind_simple(call, params)
+        return simple(*args, **kwargs)
+
+    assert outcome(lambda: invoke_simple(simple, call, params)) == outcome(bound)
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"number": 1, "raw": "aGk="}, "simple: argument 'raw': expected bytes, got 'aGk='"),
+        (
+            {"number": 1, "when": "2026-01-02T03:04:05Z"},
+            "argument 'when': expected datetime, got '2026-01-02T03:04:05Z'",
+        ),
+        ({"number": 1, "raw": None}, "argument 'raw': expected bytes, got None"),
+        ({"number": 1, "ctx": 1}, "unknown argument 'ctx'"),
+        ({}, "argument 'number' is missing: expected int >= 0"),
+    ],
+)
+def test_a_call_by_name_is_refused_as_binding_does_it(params: Any, words: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        invoke_simple(simple, context(), params)
+    assert words in str(caught.value)
+
+
+def test_an_integer_becomes_a_float_where_one_is_wanted() -> None:
+    def scale(factor: float) -> Any:
+        return factor
+
+    called = make_invoker("scale", read_signature("scale", scale, bound=False))(scale, context(), {"factor": 2})
+    assert (called, type(called)) == (2.0, float)
+
+
+def test_a_parameter_by_position_only_gets_its_argument_by_name() -> None:
+    def take(path: str, /) -> str:
+        return path
+
+    invoke = make_invoker("take", read_signature("take", take, bound=False))
+    assert invoke(take, context(), {"path": "/x"}) == invoke(take, context(), ["/x"]) == "/x"

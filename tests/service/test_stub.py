@@ -5,6 +5,7 @@ import inspect
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import permutations
 from typing import Any
 
 import msgspec
@@ -145,6 +146,23 @@ async def test_arguments_that_are_not_given_are_not_sent(backup: Backup, wire: W
         {"path": "/x"},
         {"path": "/x", "mode": "fast", "level": 3},
     ]
+
+
+async def test_arguments_may_be_named_in_any_order_and_are_checked_in_each() -> None:
+    class Many(Service, name="many"):
+        async def take(self, *, a: int, b: int, c: int, d: int, e: int = 0) -> list[int]:
+            return [a, b, c, d, e]
+
+    many: Any = stub(Many, Wire(Many()))
+    for _ in range(2):
+        for order in permutations("abcde"):
+            assert await many.take(**{name: ord(name) - 97 for name in order}) == [0, 1, 2, 3, 4]
+        with pytest.raises(TypeError, match="missing a required argument: 'a'"):
+            many.take(b=1, c=2, d=3)
+        with pytest.raises(TypeError, match="unexpected keyword argument 'f'"):
+            many.take(a=0, b=1, c=2, d=3, f=4)
+        with pytest.raises(TypeError, match="too many positional arguments"):
+            many.take(1, a=0, b=1, c=2, d=3)
 
 
 async def test_an_error_arrives_as_its_class_with_its_data(backup: Backup) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "builtins_in",
     "converter",
     "is_plain",
+    "is_scalar",
     "plainer",
     "schema_of",
     "stream_item",
@@ -37,7 +38,8 @@ REFUSALS = (msgspec.ValidationError, ValueError, TypeError, OverflowError, Recur
 _WIRE_TYPES = (bytes, bytearray, memoryview, datetime)
 """Types which the wire has itself, beside the plain ones; the others that msgspec knows travel as text."""
 
-_PLAIN = frozenset({None, type(None), bool, int, float, str, bytes, datetime})
+_EXACT = frozenset({bool, int, float, str, bytes, datetime})
+_PLAIN = _EXACT | {None, type(None)}
 _STREAMS = (collections.abc.AsyncIterator, collections.abc.AsyncIterable, collections.abc.AsyncGenerator)
 _CONSTRAINTS = {
     "gt": "> {}",
@@ -116,9 +118,33 @@ def converter(annotation: Any) -> Callable[[Any], Any]:
     convert = msgspec.convert
     if annotation is Any:
         return lambda value: value
-    if builtin:
+    if annotation in _EXACT:
+        return lambda value: value if type(value) is annotation else convert(value, annotation, builtin_types=builtin)
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
         return lambda value: convert(value, annotation, builtin_types=builtin)
-    return lambda value: convert(value, annotation)
+    # msgspec keeps what it knows of a struct, and works the rest out anew each time: that takes a microsecond or two.
+    kept: Any = msgspec.defstruct("Value", [("value", annotation)], array_like=True, gc=False)
+
+    def convert_kept(value: Any) -> Any:
+        try:
+            return convert((value,), kept, builtin_types=builtin).value
+        except REFUSALS:
+            # Again, for an error that tells places inside the value.
+            return convert(value, annotation, builtin_types=builtin)
+
+    return convert_kept
+
+
+def is_scalar(annotation: Any) -> bool:
+    """Whether a value of this type that came over the wire is what the annotation says, and cannot be changed."""
+    if annotation in _PLAIN or annotation is Any:
+        return annotation is not float  # an int is taken for one, and made one
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return is_scalar(args[0])
+    if origin in (typing.Union, types.UnionType):
+        return all(is_scalar(each) for each in args)
+    return origin is typing.Literal
 
 
 def is_plain(annotation: Any) -> bool:

@@ -1,7 +1,8 @@
 """Arguments from the wire, checked and in the order in which the function takes them.
 
-The fast path is one ``msgspec.convert`` into a struct made for the method. Only when that refuses, the arguments are
-looked at one by one to say which one is wrong and what was expected.
+The fast path is one ``msgspec.convert`` into a struct made for the method; where that can only find the arguments to be
+right as they are, they go to the function as they came. Only when it refuses, the arguments are looked at one by one to
+say which one is wrong and what was expected.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import functools
 import reprlib
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, NoReturn
 
 import msgspec
@@ -16,17 +18,23 @@ import msgspec
 from virtagent.errors import InvalidArgument
 from virtagent.peer.context import Context
 from virtagent.peer.handler import Params
-from virtagent.service.annotation import REFUSALS, builtins_in, converter, type_name
+from virtagent.service.annotation import REFUSALS, builtins_in, converter, is_scalar, type_name
 from virtagent.service.signature import REQUIRED, Parameter, Signature
 from virtagent.service.streams import typed
 
-__all__ = ["Binder", "make_binder"]
+__all__ = ["Binder", "Invoker", "make_binder", "make_invoker"]
 
 Binder = Callable[[Context, Params], tuple[tuple[Any, ...], dict[str, Any]]]
 """Makes the arguments by position and by keyword. Raises InvalidArgument and nothing else for what a peer sends."""
 
+Invoker = Callable[[Callable[..., Any], Context, Params], Any]
+"""Calls a function with arguments from the wire, and raises what a :data:`Binder` does."""
+
 _SHOWN = 8
 """How many names an error lists at most: the peer chose them."""
+
+_OWN_CHECK = (bytes, datetime)
+"""Types of the wire that an argument either has or has not."""
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = _short.maxlong = 60
@@ -41,11 +49,15 @@ def _giving(value: Any) -> Callable[[], Any]:
     return lambda: value
 
 
-def _struct(parameters: tuple[Parameter, ...]) -> type[msgspec.Struct]:
-    """Fields are ``p0``, ``p1``, ... so that no parameter's name can clash with a struct's own."""
+def _struct(parameters: tuple[Parameter, ...], unchecked: tuple[type, ...] = ()) -> type[msgspec.Struct]:
+    """Fields are ``p0``, ``p1``, ... so that no parameter's name can clash with a struct's own.
+
+    Args:
+        unchecked: types of parameters that may be anything here.
+    """
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
     for index, each in enumerate(parameters):
-        name, kind = f"p{index}", _field_type(each)
+        name, kind = f"p{index}", Any if each.annotation in unchecked else _field_type(each)
         if each.default is REQUIRED:
             fields.append((name, kind))
         else:
@@ -153,7 +165,6 @@ def make_binder(method: str, signature: Signature) -> Binder:
 
     struct = _struct(parameters)
     builtin = builtins_in(struct)
-    options: dict[str, Any] = {"builtin_types": builtin} if builtin else {}
     streams = _stream_wrappers(refusal, parameters)
     convert, astuple = msgspec.convert, msgspec.structs.astuple
 
@@ -163,7 +174,7 @@ def make_binder(method: str, signature: Signature) -> Binder:
                 raise refusal.too_many(len(params), len(by_position))
             params = dict(zip(by_position, params, strict=False))
         try:
-            values = astuple(convert(params, struct, **options))
+            values = astuple(convert(params, struct, builtin_types=builtin))
         except REFUSALS as error:
             refusal(params, error)
         if streams:
@@ -174,6 +185,49 @@ def make_binder(method: str, signature: Signature) -> Binder:
         return place(context, values)
 
     return bind
+
+
+def make_invoker(method: str, signature: Signature) -> Invoker:
+    """Build what calls one method's function.
+
+    Args:
+        method: its name on the wire, for errors.
+        signature: what it takes.
+    """
+    bind = make_binder(method, signature)
+    parameters, place = signature.parameters, signature.context
+
+    def call(function: Callable[..., Any], context: Context, params: Params) -> Any:
+        args, kwargs = bind(context, params)
+        return function(*args, **kwargs)
+
+    if not parameters or isinstance(place, int) or not all(map(_passes, parameters)):
+        return call
+    # To keep msgspec from making the wire's own types of text takes it longer than all the rest; so they are ours.
+    own = tuple((each.name, each.annotation) for each in parameters if each.annotation in _OWN_CHECK)
+    refusal, convert = _Refusal(method, parameters), msgspec.convert
+    struct = _struct(parameters, unchecked=_OWN_CHECK)
+
+    def call_by_name(function: Callable[..., Any], context: Context, params: Params) -> Any:
+        if type(params) is not dict:
+            return call(function, context, params)
+        try:
+            convert(params, struct)
+            for name, kind in own:
+                if name in params and type(params[name]) is not kind:
+                    raise TypeError(name)
+        except REFUSALS as error:
+            refusal(params, error)
+        return function(**params) if place is None else function(**params, **{place: context})
+
+    return call_by_name
+
+
+def _passes(parameter: Parameter) -> bool:
+    """Whether an argument by name goes to the function as it came, if it is right."""
+    kind = parameter.annotation
+    checked = is_scalar(kind) and (kind in _OWN_CHECK or not builtins_in(kind))
+    return checked and parameter.stream is None and not parameter.positional_only
 
 
 def _placer(signature: Signature) -> Callable[[Context, tuple[Any, ...]], tuple[tuple[Any, ...], dict[str, Any]]]:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
 
 from virtagent.peer.handler import Handler
 from virtagent.service.annotation import REFUSALS, schema_of, type_name
-from virtagent.service.options import MethodOptions
-from virtagent.service.signature import REQUIRED, Parameter, Signature
+from virtagent.service.method import Method
+from virtagent.service.signature import REQUIRED, Parameter
 
 __all__ = [
+    "Description",
     "ErrorDescription",
     "MethodDescription",
     "ParameterDescription",
     "describe",
-    "describe_method",
     "schema_digest",
 ]
 
@@ -93,29 +93,60 @@ def _describe_parameter(parameter: Parameter) -> ParameterDescription:
     )
 
 
-def describe_method(name: str, signature: Signature, options: MethodOptions, doc: str) -> dict[str, Any]:
-    """The description of a method as plain data, which a :class:`~virtagent.peer.handler.Handler` carries."""
-    description = MethodDescription(
-        name=name,
-        summary=doc.partition("\n")[0].strip(),
-        doc=doc,
-        parameters=[_describe_parameter(each) for each in signature.parameters],
-        returns=type_name(signature.returns),
-        schema=schema_of(signature.returns),
-        stream=signature.stream,
-        idempotent=bool(options.idempotent),
-        since=options.since,
-        errors=[ErrorDescription(name=each.__name__, code=each.code) for each in options.errors or ()],
-    )
-    plain: dict[str, Any] = msgspec.to_builtins(description, builtin_types=(bytes,))
-    return plain
+class Description(Mapping[str, Any]):
+    """The description of a method as plain data, which a :class:`~virtagent.peer.handler.Handler` carries.
+
+    It is made when somebody asks for it: JSON schemas of all methods would be a third of the agent's start.
+
+    Args:
+        name: the method's whole name on the wire.
+        method: the method.
+    """
+
+    def __init__(self, name: str, method: Method) -> None:
+        self._name = name
+        self._method = method
+
+    @property
+    def outline(self) -> str:
+        """Text that changes when the method changes; documentation does not count."""
+        options = self._method.options
+        errors = [(each.__name__, each.code) for each in options.errors or ()]
+        return f"{self._method.outline} {options.since} {errors}"
+
+    @cached_property
+    def _made(self) -> dict[str, Any]:
+        signature, options, doc = self._method.signature, self._method.options, self._method.doc
+        description = MethodDescription(
+            name=self._name,
+            summary=doc.partition("\n")[0].strip(),
+            doc=doc,
+            parameters=[_describe_parameter(each) for each in signature.parameters],
+            returns=type_name(signature.returns),
+            schema=schema_of(signature.returns),
+            stream=signature.stream,
+            idempotent=bool(options.idempotent),
+            since=options.since,
+            errors=[ErrorDescription(name=each.__name__, code=each.code) for each in options.errors or ()],
+        )
+        plain: dict[str, Any] = msgspec.to_builtins(description, builtin_types=(bytes,))
+        return plain
+
+    def __getitem__(self, key: str) -> Any:
+        return self._made[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)
 
 
 def describe(handler: Handler) -> MethodDescription:
     """The description of a handler; of one that was not made by this layer, its name and whether it is idempotent."""
     if handler.description is None:
         return MethodDescription(name=handler.name, idempotent=handler.idempotent, typed=False)
-    return msgspec.convert(handler.description, MethodDescription)
+    return msgspec.convert(dict(handler.description), MethodDescription)
 
 
 def schema_digest(handlers: Iterable[Handler]) -> str:
@@ -124,9 +155,11 @@ def schema_digest(handlers: Iterable[Handler]) -> str:
     Args:
         handlers: a :class:`~virtagent.peer.handler.Router`, or handlers.
     """
-    told = []
-    for handler in sorted(handlers, key=lambda each: each.name):
-        kept = {key: value for key, value in (handler.description or {}).items() if key not in ("doc", "summary")}
-        told.append([handler.name, handler.idempotent, kept])
-    text = json.dumps(told, sort_keys=True, skipkeys=True, default=repr)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
+    told = sorted((each.name, each.idempotent, _outline(each.description)) for each in handlers)
+    return hashlib.sha256(ascii(told).encode("ascii")).hexdigest()[:16]
+
+
+def _outline(description: Mapping[str, Any] | None) -> str:
+    if isinstance(description, Description):
+        return description.outline
+    return repr(sorted((key, value) for key, value in (description or {}).items() if key not in ("doc", "summary")))

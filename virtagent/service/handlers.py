@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 from virtagent.errors import UsageError
 from virtagent.peer.context import Context
 from virtagent.peer.handler import Handler, Mode, Params
-from virtagent.service.annotation import plainer
-from virtagent.service.binding import Binder, make_binder
-from virtagent.service.description import describe_method
-from virtagent.service.options import MethodOptions, is_in_thread
-from virtagent.service.signature import Signature
-from virtagent.service.streams import outgoing
+from virtagent.service.method import Method
+from virtagent.service.options import is_in_thread
+from virtagent.service.plan import Plan, plan_of
 
 __all__ = ["make_handler"]
 
 Invoke = Callable[[Context, Params], Any]
-Finish = Callable[[Any], Any]
 
 
-def make_handler(
-    name: str, function: Callable[..., Any], signature: Signature, options: MethodOptions, doc: str
-) -> Handler:
+def make_handler(name: str, function: Callable[..., Any], method: Method) -> Handler:
     """Make the handler of one function.
 
     =================================================  ==================================================
@@ -38,63 +33,55 @@ def make_handler(
     kind does, and what it returned is the stream.
 
     Args:
-        name: the method's name on the wire.
-        function: the function, bound to its service.
+        name: the method's whole name on the wire.
+        function: the method's function, bound to its service.
+        method: what is known of it.
 
     Raises:
         UsageError: ``inline`` was asked of a function that runs in a thread.
     """
-    bind = make_binder(name, signature)
-    kind, returns = signature.stream, signature.returns
-    finish: Finish | None = plainer(returns) if kind is None else outgoing(returns, kind)
-    mode: Mode
+    plan, options = plan_of(name, method), method.options
+    mode: Mode = "inline" if options.inline else "thread"
+    make = _direct
     if is_in_thread(function):
         if options.inline:
             raise UsageError(f"{name}: inline and @in_thread exclude each other; drop one")
         # The descriptor protocol again, for the function below the awaitable one.
         function = function.__wrapped__.__get__(getattr(function, "__self__", None))  # type: ignore[attr-defined]
-        mode, invoke = "thread", _direct(function, bind, finish)
-    elif signature.generator:
-        mode, invoke = "inline", _direct(function, bind, finish)
-    elif signature.awaitable:
+    elif inspect.isasyncgenfunction(function):
+        mode = "inline"
+    elif inspect.iscoroutinefunction(function):
         mode = "inline" if options.inline else "task"
-        invoke = _driven(name, function, bind, finish) if options.inline else _awaited(function, bind, finish)
-    else:
-        mode, invoke = "inline" if options.inline else "thread", _direct(function, bind, finish)
-    description = describe_method(name, signature, options, doc)
-    return Handler(name, mode, invoke, idempotent=bool(options.idempotent), description=description)
+        make = _driven if options.inline else _awaited
+    invoke = make(name, function, plan)
+    return Handler(name, mode, invoke, idempotent=bool(options.idempotent), description=plan.description)
 
 
-def _direct(function: Callable[..., Any], bind: Binder, finish: Finish | None) -> Invoke:
+def _direct(name: str, function: Callable[..., Any], plan: Plan) -> Invoke:
     def invoke(context: Context, params: Params) -> Any:
-        args, kwargs = bind(context, params)
-        result = function(*args, **kwargs)
-        return result if finish is None else finish(result)
+        result = plan.call(function, context, params)
+        return result if plan.finish is None else plan.finish(result)
 
     return invoke
 
 
-def _awaited(function: Callable[..., Coroutine[Any, Any, Any]], bind: Binder, finish: Finish | None) -> Invoke:
+def _awaited(name: str, function: Callable[..., Any], plan: Plan) -> Invoke:
     async def invoke(context: Context, params: Params) -> Any:
-        args, kwargs = bind(context, params)
-        result = await function(*args, **kwargs)
-        return result if finish is None else finish(result)
+        result = await plan.call(function, context, params)
+        return result if plan.finish is None else plan.finish(result)
 
     return invoke
 
 
-def _driven(
-    name: str, function: Callable[..., Coroutine[Any, Any, Any]], bind: Binder, finish: Finish | None
-) -> Invoke:
+def _driven(name: str, function: Callable[..., Any], plan: Plan) -> Invoke:
     """A coroutine that never suspends gives its result at its first step, without a task."""
 
     def invoke(context: Context, params: Params) -> Any:
-        args, kwargs = bind(context, params)
-        running = function(*args, **kwargs)
+        running = plan.call(function, context, params)
         try:
             running.send(None)
         except StopIteration as end:
-            return end.value if finish is None else finish(end.value)
+            return end.value if plan.finish is None else plan.finish(end.value)
         running.close()
         raise UsageError(f"{name} is inline, and waited for something; drop inline=True")
 

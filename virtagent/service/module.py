@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import types
 
 from virtagent.errors import UsageError
 from virtagent.peer.handler import Handler
 from virtagent.service.handlers import make_handler
+from virtagent.service.method import Method
 from virtagent.service.options import options_of
 from virtagent.service.service import check_name
-from virtagent.service.signature import read_signature
 
 __all__ = ["module_service"]
 
@@ -44,7 +43,7 @@ def module_service(module: types.ModuleType, name: str | None = None) -> list[Ha
         wire = check_name(where, f"{prefix}.{options.name or key}")
         if wire in handlers:
             raise UsageError(f"{where}: another function has the name {wire!r}; rename one")
-        signature = read_signature(where, function, bound=False)
-        doc = options.doc or inspect.getdoc(function) or ""
-        handlers[wire] = make_handler(wire, function, signature, options, doc)
+        method = Method(where, function, wire=options.name or key, options=options, bound=False)
+        _ = method.signature  # a mistake in it is told now
+        handlers[wire] = make_handler(wire, function, method)
     return list(handlers.values())

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
 from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import msgspec
 
 from virtagent.errors import CallError, UsageError
 
@@ -21,8 +22,7 @@ _OPTIONS = "__virtagent_method__"
 _IN_THREAD = "__virtagent_in_thread__"
 
 
-@dataclass(frozen=True, slots=True)
-class MethodOptions:
+class MethodOptions(msgspec.Struct, frozen=True):
     """What ``@method`` said; None is "not said", so that an override inherits it from the method it overrides."""
 
     inline: bool | None = None
@@ -39,7 +39,7 @@ class MethodOptions:
             for key in ("idempotent", "since", "name", "errors", "doc")
             if (value := getattr(self, key)) is not None
         }
-        return replace(base, inline=self.inline, **said)
+        return msgspec.structs.replace(base, inline=self.inline, **said)
 
 
 def method(

@@ -2,44 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import types
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from virtagent.errors import UsageError
 from virtagent.peer.handler import Handler
 from virtagent.service.handlers import make_handler
+from virtagent.service.method import Method
 from virtagent.service.options import MethodOptions, options_of
-from virtagent.service.signature import Signature, UnresolvedName, read_signature
+from virtagent.service.signature import UnresolvedName
 
-__all__ = ["Method", "Service", "check_name", "handlers_of", "is_interface", "methods_of", "service_name"]
+__all__ = ["Service", "check_name", "handlers_of", "is_interface", "methods_of", "service_name"]
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(\.[A-Za-z][A-Za-z0-9_-]*)*")
 _LONGEST = 255  # rule C1
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """One method of a service class.
-
-    Attributes:
-        attribute: its Python name.
-        wire: its name on the wire, without the service's.
-        options: what decorators said, here and in the methods that it overrides.
-        doc: its documentation.
-        declared_only: whether it stands in an interface and is not implemented.
-    """
-
-    attribute: str
-    wire: str
-    function: Callable[..., Any]
-    signature: Signature
-    options: MethodOptions
-    doc: str
-    declared_only: bool
+_OWN = __name__.partition(".")[0]
 
 
 class Service:
@@ -72,11 +50,20 @@ class Service:
             cls._service_name = check_name(cls.__qualname__, name)
         cls._service_interface = interface
         cls._service_methods = None
-        try:
-            methods_of(cls)
-        except UnresolvedName:
-            # The name may be defined further down in the module; registration asks again, and tells.
-            cls._service_methods = None
+        for each in _unread(cls):
+            try:
+                _ = each.signature
+            except UnresolvedName:
+                continue  # the name may be defined further down in the module; registration asks again, and tells
+
+
+def _unread(cls: type[Service]) -> list[Method]:
+    """The methods whose annotations have to be read to find mistakes: this package's own have none (tests read them).
+
+    Reading all of the agent's would take a sixth of its start.
+    """
+    methods = methods_of(cls)
+    return [] if cls.__module__.partition(".")[0] == _OWN else list(methods.values())
 
 
 def check_name(where: str, name: str) -> str:
@@ -112,8 +99,7 @@ def methods_of(cls: type[Service]) -> dict[str, Method]:
     """The methods of a service class by their Python names, in the order of their first definition.
 
     Raises:
-        UnresolvedName: an annotation names what does not exist.
-        UsageError: a method that the wire cannot have.
+        UsageError: a method whose name the wire cannot have, or two methods of one name.
     """
     if cls._service_methods is None:
         services = [each for each in reversed(cls.__mro__) if issubclass(each, Service) and each is not Service]
@@ -123,63 +109,40 @@ def methods_of(cls: type[Service]) -> dict[str, Method]:
             for name, value in vars(each).items()
             if not name.startswith("_") and isinstance(value, types.FunctionType)
         }
-        found = [_read_method(cls, name) for name in names]
-        methods = {each.attribute: each for each in found if each is not None}
+        methods = {name: each for name in names if (each := _find_method(cls, name)) is not None}
         _refuse_twins(cls, methods)
         cls._service_methods = methods
     return cls._service_methods
 
 
-def _read_method(cls: type[Service], name: str) -> Method | None:
+def _find_method(cls: type[Service], name: str) -> Method | None:
     owners = [each for each in cls.__mro__ if name in vars(each)]
     function = vars(owners[0])[name]
     if not isinstance(function, types.FunctionType):
         return None  # a subclass took it away, with `name = None`
     bodies = [body for each in owners if isinstance(body := vars(each)[name], types.FunctionType)]
-    declared = [vars(each)[name] for each in owners if issubclass(each, Service) and each._service_interface]
+    declaring = [each for each in owners if issubclass(each, Service) and each._service_interface and vars(each)[name]]
     where = f"{owners[0].__qualname__}.{name}"
     options = MethodOptions()
     for body in reversed(bodies):
         options = options_of(body).over(options)
-    signature = read_signature(where, function, bound=True)
-    interface = issubclass(owners[0], Service) and owners[0]._service_interface
-    if interface and not (signature.awaitable or signature.stream or signature.returns in (None, type(None))):
-        raise UsageError(f"{where}: an interface declares `async def`; a `def` that gives None declares a notification")
-    for each in declared:
-        _check_override(where, signature, read_signature(where, each, bound=True))
     return Method(
-        attribute=name,
+        where,
+        function,
         wire=check_name(where, options.name or name),
-        function=function,
-        signature=signature,
         options=options,
-        doc=options.doc or next((inspect.cleandoc(body.__doc__) for body in bodies if body.__doc__), ""),
-        declared_only=interface,
+        overridden=tuple(bodies[1:]),
+        declared_only=owners[0] in declaring,
+        declarations=tuple(methods_of(each)[name] for each in declaring if each is not owners[0]),
     )
-
-
-def _check_override(where: str, ours: Signature, declared: Signature) -> None:
-    """An implementation must accept every call that its interface allows."""
-    mine = {each.name: each for each in ours.parameters}
-    theirs = {each.name for each in declared.parameters}
-    for missing in theirs - mine.keys():
-        raise UsageError(f"{where}: parameter {missing!r} of the interface is missing")
-    for name in mine.keys() - theirs:
-        if mine[name].default is inspect.Parameter.empty:
-            raise UsageError(f"{where}: parameter {name!r} is not in the interface; give it a default")
-    if ours.stream != declared.stream:
-        words = {None: "a result", "bytes": "a stream of bytes", "items": "a stream of items"}
-        raise UsageError(f"{where}: gives {words[ours.stream]}, but the interface says {words[declared.stream]}")
 
 
 def _refuse_twins(cls: type[Service], methods: dict[str, Method]) -> None:
     wires: dict[str, str] = {}
-    for each in methods.values():
-        other = wires.setdefault(each.wire, each.attribute)
-        if other != each.attribute:
-            raise UsageError(
-                f"{cls.__qualname__}: {other} and {each.attribute} have the same name {each.wire!r}; rename one"
-            )
+    for name, each in methods.items():
+        other = wires.setdefault(each.wire, name)
+        if other != name:
+            raise UsageError(f"{cls.__qualname__}: {other} and {name} have the same name {each.wire!r}; rename one")
 
 
 def handlers_of(service: Service | Any, *, name: str | None = None) -> list[Handler]:
@@ -197,14 +160,10 @@ def handlers_of(service: Service | Any, *, name: str | None = None) -> list[Hand
         raise UsageError(f"a service is needed, not {what}")
     cls = type(service)
     prefix = service_name(cls) if name is None else check_name(cls.__qualname__, name)
+    for each in _unread(cls):
+        _ = each.signature
     return [
-        make_handler(
-            check_name(cls.__qualname__, f"{prefix}.{each.wire}"),
-            getattr(service, each.attribute),
-            each.signature,
-            each.options,
-            each.doc,
-        )
-        for each in methods_of(cls).values()
+        make_handler(check_name(cls.__qualname__, f"{prefix}.{each.wire}"), getattr(service, attribute), each)
+        for attribute, each in methods_of(cls).items()
         if not each.declared_only
     ]

@@ -6,8 +6,9 @@ import inspect
 import types
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, Literal
+
+import msgspec
 
 from virtagent.errors import UsageError
 from virtagent.peer.context import Context
@@ -25,8 +26,7 @@ class UnresolvedName(UsageError):
     """An annotation names something that does not exist yet: at class definition it may still come."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(msgspec.Struct, frozen=True):
     """One parameter as the wire sees it.
 
     Attributes:
@@ -34,6 +34,7 @@ class Parameter:
         positional: whether it may be given by position.
         default: the value, or :data:`REQUIRED`.
         stream: the kind of stream that it is, or None for a value.
+        positional_only: whether Python code can give it by position only; on the wire it has its name.
     """
 
     name: str
@@ -41,10 +42,10 @@ class Parameter:
     positional: bool
     default: Any = REQUIRED
     stream: StreamKind | None = None
+    positional_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(msgspec.Struct, frozen=True):
     """One method as the wire sees it.
 
     Attributes:
@@ -141,7 +142,8 @@ def read_signature(where: str, function: Callable[..., Any], *, bound: bool) -> 
             context = each.name if keyword else len(parameters)
             continue
         annotation, kind = _checked(f"{where}: parameter {each.name!r}", _without_none(hints[each.name]))
-        parameters.append(Parameter(each.name, annotation, not keyword, each.default, kind))
+        only = each.kind is each.POSITIONAL_ONLY
+        parameters.append(Parameter(each.name, annotation, not keyword, each.default, kind, only))
     returns, stream = _checked(f"{where}: the result", hints["return"])
     return Signature(
         parameters=tuple(parameters),

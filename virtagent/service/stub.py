@@ -13,14 +13,17 @@ from typing import Any, TypeVar, cast
 from virtagent.errors import InternalError, UsageError
 from virtagent.peer.caller import Caller
 from virtagent.service.annotation import REFUSALS, converter, plainer, type_name
-from virtagent.service.service import Method, Service, check_name, methods_of, service_name
-from virtagent.service.signature import Parameter
+from virtagent.service.method import Method
+from virtagent.service.service import Service, check_name, methods_of, service_name
+from virtagent.service.signature import REQUIRED, Parameter
 from virtagent.service.streams import TypedStream, outgoing, typed
 
 __all__ = ["stub"]
 
 S = TypeVar("S", bound=Service)
-Packer = Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]]
+
+_MOST_SHAPES = 64
+"""Orders in which the arguments of one method may be named: programs write a few."""
 
 
 class _Stub:
@@ -79,8 +82,8 @@ def _stub_class(interface: type[Service]) -> type[_Stub]:
     if interface in _classes:
         return _classes[interface]
     body: dict[str, Any] = {"__slots__": (), "__doc__": interface.__doc__, "_interface": interface}
-    for each in methods_of(interface).values():
-        body[each.attribute] = _stub_method(f"{interface.__qualname__}.{each.attribute}", each)
+    for attribute, each in methods_of(interface).items():
+        body[attribute] = _stub_method(f"{interface.__qualname__}.{attribute}", each)
     made = _classes[interface] = type(f"{interface.__name__}Stub", (_Stub,), body)
     return made
 
@@ -89,11 +92,11 @@ def _stub_method(where: str, method: Method) -> Callable[..., Any]:
     signature, function = method.signature, inspect.unwrap(method.function)
     shape = _call_shape(method)
     if signature.stream is not None:
-        made = _streaming(where, method, _packer(where, signature.parameters, shape))
+        made = _streaming(where, method, _Packer(where, signature.parameters, shape))
     elif signature.awaitable:
-        made = _calling(method, _packer(where, signature.parameters, shape))
+        made = _calling(method, _Packer(where, signature.parameters, shape))
     elif signature.returns in (None, type(None)):
-        made = _notifying(method, _packer(where, signature.parameters, shape))
+        made = _notifying(method, _Packer(where, signature.parameters, shape))
     else:
         raise UsageError(
             f"{where} is a plain `def` with a result; a stub needs `async def` (with @in_thread, if it blocks)"
@@ -113,69 +116,78 @@ def _call_shape(method: Method) -> inspect.Signature:
     return full.replace(parameters=[each for each in full.parameters.values() if each.name in names])
 
 
-def _packer(where: str, parameters: tuple[Parameter, ...], shape: inspect.Signature) -> Packer:
-    """A function that makes params by name from a Python call's arguments."""
-    positional = [each.name for each in parameters if each.positional]
-    allowed = frozenset(
-        name for name, each in shape.parameters.items() if each.kind is not inspect.Parameter.POSITIONAL_ONLY
-    )
-    required = frozenset(each.name for each in parameters if each.default is inspect.Parameter.empty)
-    none_is_left_out = frozenset(each.name for each in parameters if each.default is None)
-    encoders: dict[str, Callable[[Any], Any]] = {}
-    for each in parameters:
-        encode = plainer(each.annotation) if each.stream is None else outgoing(each.annotation, each.stream)
-        if encode is not None:
-            encoders[each.name] = encode
+class _Packer:
+    """Makes params by name from a Python call's arguments.
 
-    def pack(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        params = {**dict(zip(positional, args, strict=False)), **kwargs} if args else kwargs
+    Attributes:
+        known: the names of arguments that were found to be params as they are. To look for them here costs a third of
+            comparing them anew; whoever calls has a few such shapes, and more than :data:`_MOST_SHAPES` are not kept.
+    """
+
+    __slots__ = ("_allowed", "_encoders", "_none_is_left_out", "_positional", "_required", "_shape", "_where", "known")
+
+    def __init__(self, where: str, parameters: tuple[Parameter, ...], shape: inspect.Signature) -> None:
+        self._where = where
+        self._shape = shape
+        self._positional = [each.name for each in parameters if each.positional]
+        self._allowed = frozenset(each.name for each in parameters if not each.positional_only)
+        self._required = frozenset(each.name for each in parameters if each.default is REQUIRED)
+        self._none_is_left_out = frozenset(each.name for each in parameters if each.default is None)
+        encoders = {
+            each.name: plainer(each.annotation) if each.stream is None else outgoing(each.annotation, each.stream)
+            for each in parameters
+        }
+        self._encoders = {name: encode for name, encode in encoders.items() if encode is not None}
+        self.known: set[tuple[str, ...]] = set()
+
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        params = {**dict(zip(self._positional, args, strict=False)), **kwargs} if args else kwargs
         # Fewer params than arguments: too many by position, or one given twice.
-        if len(params) < len(args) + len(kwargs) or not (params.keys() >= required and kwargs.keys() <= allowed):
+        if len(params) < len(args) + len(kwargs) or not (
+            params.keys() >= self._required and kwargs.keys() <= self._allowed
+        ):
             try:
-                shape.bind(*args, **kwargs)
+                self._shape.bind(*args, **kwargs)
             except TypeError as error:
-                raise TypeError(f"{where}() {error}") from None
-        for name in none_is_left_out:
+                raise TypeError(f"{self._where}() {error}") from None
+        for name in self._none_is_left_out:
             if name in params and params[name] is None:
                 del params[name]
-        for name, encode in encoders.items():
+        for name, encode in self._encoders.items():
             if name in params:
                 params[name] = encode(params[name])
+        if not args and not (self._encoders or self._none_is_left_out) and len(self.known) < _MOST_SHAPES:
+            self.known.add(tuple(kwargs))
         return params
-
-    return pack
 
 
 def _refuser(name: str) -> Callable[[str], InternalError]:
     return lambda text: InternalError(f"{name}: the peer's answer is not what the interface says: {text}")
 
 
-def _calling(method: Method, pack: Packer) -> Callable[..., Any]:
-    wire, returns = f".{method.wire}", method.signature.returns
-    if returns in (None, type(None)):
+def _calling(method: Method, pack: _Packer) -> Callable[..., Any]:
+    wire, returns, known = f".{method.wire}", method.signature.returns, pack.known
+    nothing, to_type = returns in (None, type(None)), converter(returns)
 
-        async def finish(call: Any, name: str) -> Any:
-            await call
-
-    else:
-        to_type = converter(returns)
-
-        async def finish(call: Any, name: str) -> Any:
-            result = await call
-            try:
-                return to_type(result)
-            except REFUSALS as error:
-                told = f"expected {type_name(returns)}, got {type(result).__name__} ({ascii(str(error))[1:-1]})"
-                raise _refuser(name)(told) from None
+    async def finish(call: Any, name: str) -> Any:
+        result = await call
+        if nothing:
+            return None
+        try:
+            return to_type(result)
+        except REFUSALS as error:
+            told = f"expected {type_name(returns)}, got {type(result).__name__} ({ascii(str(error))[1:-1]})"
+            raise _refuser(name)(told) from None
 
     def call(self: _Stub, /, *args: Any, **kwargs: Any) -> Any:
         name = self._name + wire
-        return finish(self._caller.call(name, **pack(args, kwargs)), name)
+        params = kwargs if tuple(kwargs) in known and not args else pack(args, kwargs)
+        return finish(self._caller.call(name, **params), name)
 
     return call
 
 
-def _streaming(where: str, method: Method, pack: Packer) -> Callable[..., Any]:
+def _streaming(where: str, method: Method, pack: _Packer) -> Callable[..., Any]:
     wrap = typed(method.signature.returns, _refuser(where))
     wire = f".{method.wire}"
 
@@ -191,7 +203,7 @@ def _streaming(where: str, method: Method, pack: Packer) -> Callable[..., Any]:
     return awaited_stream
 
 
-def _notifying(method: Method, pack: Packer) -> Callable[..., Any]:
+def _notifying(method: Method, pack: _Packer) -> Callable[..., Any]:
     wire = f".{method.wire}"
 
     def notify(self: _Stub, /, *args: Any, **kwargs: Any) -> None:

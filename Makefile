@@ -12,7 +12,7 @@ IN_COMPILED := cd $(COMPILED) && PYTHONPATH=$(CURDIR)/$(COMPILED) $(CURDIR)/$(BI
 MEASURED := $(if $(PURE),$(BIN)/python,$(IN_COMPILED))
 MEASURED_TREE := $(if $(PURE),,compiled)
 
-.PHONY: help demo demo-vm test test-compiled compiled wheel test-others test-vm lint types fmt bench bench-guest bench-peers growth fuzz clean
+.PHONY: help demo demo-vm test test-compiled compiled wheel test-others test-vm lint types fmt bench bench-guest bench-peers growth counted counted-accept fuzz clean
 help:
 	@echo "make demo      the main job on a unix socket and a serial line: calls both ways, a followed log"
 	@echo "make demo-vm   the same in a real guest under QEMU"
@@ -23,6 +23,8 @@ help:
 	@echo "make bench-guest  in a real guest over virtio-serial, and beside Debian's qemu-ga (two minutes; ARGS=--quick)"
 	@echo "make bench-peers  side by side with other libraries: makes docs/benchmarks.md (ten minutes; ARGS=--quick)"
 	@echo "make growth    how cost grows with payload, calls, streams, guests and services; makes docs/growth.md (six minutes)"
+	@echo "make counted   instructions, allocations and system calls per call; fails when one grew by a tenth (three minutes)"
+	@echo "make counted-accept  these counts are to be kept from now on: makes their baseline and docs/counted.md"
 	@echo "make fmt lint types fuzz clean"
 
 $(VENV)/python:
@@ -93,6 +95,13 @@ bench-peers: $(VENV)/dev $(MEASURED_TREE)
 
 growth: $(VENV)/dev $(MEASURED_TREE)
 	@$(MEASURED) -m benchmarks.growth $(ARGS)
+
+# Of interpreted code; ARGS="--tree build/compiled" counts what `make compiled` made.
+counted: $(VENV)/dev
+	@$(BIN)/python -m benchmarks.counted $(ARGS)
+
+counted-accept: $(VENV)/dev
+	@$(BIN)/python -m benchmarks.counted --accept $(ARGS)
 
 fuzz: $(VENV)/dev
 	@for target in fuzz/fuzz_*.py; do echo "$$target"; $(BIN)/python $$target --seconds 30; done

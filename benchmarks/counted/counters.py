@@ -140,7 +140,7 @@ class Allocations(Counter):
 
     def __init__(self) -> None:
         if importlib.util.find_spec("memray") is None:
-            raise CounterMissing("memray is not installed: pip install 'memray>=1.13'")
+            raise CounterMissing("memray is not installed: pip install 'memray>=1.17'")
         from importlib.metadata import version
 
         self.tool = f"memray {version('memray')}"

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.counted.counters import Counter
+from benchmarks.counted.metric import Metric
 from benchmarks.counted.pair import Cost, cost_of
 from benchmarks.counted.workloads import Workload
 
-__all__ = ["Job", "measure", "metric_name"]
+__all__ = ["Job", "measure", "metrics_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,35 +25,18 @@ class Job:
     counter: Counter
     loop: str
 
-    @property
-    def row(self) -> str:
-        """The row's name: the workload's key, with the loop in the subject if it is not asyncio's."""
-        return row_name(self.workload.key, self.loop)
-
-
-def row_name(key: str, loop: str) -> str:
-    """A workload's key on an event loop: "ours/typed call" on uvloop is "ours uvloop/typed call"."""
-    subject, workload = key.split("/")
-    return key if loop == "asyncio" else f"{subject} {loop}/{workload}"
-
-
-def metric_name(row: str, end: str, quantity: str) -> str:
-    """A metric's flat name, such as "ours/typed call/server instructions"."""
-    return f"{row}/{end} {quantity}"
-
 
 def metrics_of(job: Job, cost: Cost) -> dict[str, float]:
     """The metrics of one job."""
-    return {metric_name(job.row, end, job.counter.quantity): round(total, 3) for end, total in cost.totals().items()}
+    key, loop, quantity = job.workload.key, job.loop, job.counter.quantity
+    return {Metric(key, loop, end, quantity).name: round(total, 3) for end, total in cost.totals().items()}
 
 
-def measure(
-    jobs: Iterable[Job], tree: Path, told: Callable[[Job, Cost], None] = lambda job, cost: None
-) -> dict[Job, Cost]:
+def measure(jobs: Iterable[Job], tree: Path, told: Callable[[Job], None] = lambda job: None) -> dict[Job, Cost]:
     """Count; each pair of processes has a CPU of its own.
 
     Args:
-        told: called with each result as it comes, in any order and from any thread.
+        told: called with each job that is done, in any order and from any thread.
 
     Raises:
         PairFailed: a pair failed; no further ones are begun.
@@ -67,7 +51,7 @@ def measure(
             cost = cost_of(job.workload, job.counter, tree, loop=job.loop, cpu=cpu)
         finally:
             cpus.put(cpu)
-        told(job, cost)
+        told(job)
         return cost
 
     jobs = list(jobs)

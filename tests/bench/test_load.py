@@ -171,6 +171,18 @@ def test_a_rate_that_is_beyond_this_end_is_noticed_and_ends_in_time() -> None:
     assert recording.last <= recording.end + 0.2 * SECOND
 
 
+def test_a_channel_that_takes_long_for_each_call_is_not_overloaded() -> None:
+    """Half a second for each answer, also for the last ones, which come well after the end."""
+    assert open_run(lambda: Callee(0.5), 20, 2.0).sustained
+
+
+def test_overload_is_noticed_although_all_calls_could_be_made() -> None:
+    """There is room for all calls here, so none is late; but each takes longer than the one before it."""
+    recording = open_run(lambda: Callee(0.02, serial=True), 100, 2.0, most=1000)
+    assert (recording.made, recording.overdue) == (200, False)
+    assert not recording.sustained
+
+
 def test_a_slow_last_answer_alone_does_not_put_the_rate_in_doubt() -> None:
     assert open_run(lambda: Callee(0.04), 10, 1.0).sustained
 

@@ -42,7 +42,7 @@ class Options:
         rate: calls per second of an open loop; None: a closed loop.
         arrivals: of the open loop.
         in_flight: calls under way at most; several for ``throughput``.
-        chunk: bytes of each piece of a stream.
+        chunk: bytes of each piece of a stream; None: what fits a frame of the channel.
         directions: of streams.
     """
 
@@ -54,7 +54,7 @@ class Options:
     rate: float | None = None
     arrivals: Arrivals = "constant"
     in_flight: tuple[int, ...] = (1,)
-    chunk: int = 256 * 1024
+    chunk: int | None = None
     directions: tuple[Direction, ...] = ("from guest", "to guest")
 
 
@@ -73,6 +73,7 @@ class MeasuredStream:
 
     name: str
     direction: Direction
+    chunk: int
     rounds: list[StreamRecording] = field(default_factory=list)
     cost: Cost = field(default_factory=Cost)
 
@@ -115,9 +116,9 @@ class Run:
         """What is measured under this load, in all rounds."""
         return self._calls.setdefault(plan.name, Measured(plan))
 
-    def stream(self, name: str, direction: Direction) -> MeasuredStream:
+    def stream(self, name: str, direction: Direction, chunk: int) -> MeasuredStream:
         """What is measured of this stream, in all rounds."""
-        return self._streams.setdefault(name, MeasuredStream(name, direction))
+        return self._streams.setdefault(name, MeasuredStream(name, direction, chunk))
 
     @property
     def first_error(self) -> str:
@@ -159,7 +160,7 @@ class Run:
             there=there,
             calls=[self._series(each, same=same) for each in self._calls.values() if each.rounds],
             streams=[
-                summarise_streams(each.name, each.direction, self.options.chunk, each.rounds, each.cost)
+                summarise_streams(each.name, each.direction, each.chunk, each.rounds, each.cost)
                 for each in self._streams.values()
                 if any(recording.bytes for recording in each.rounds)
             ],

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from virtagent.api.bench import Bench, Environment, Usage
+from virtagent.api.bench import LARGEST_CHUNK, Bench, Environment, Usage
 from virtagent.bench.load import Call
 from virtagent.bench.timer import PreciseTimer, Timer
 from virtagent.errors import InternalError, MethodNotFound
@@ -20,7 +20,10 @@ from virtagent.protocol.announcement import Announcement, Identity
 from virtagent.protocol.rpc import DEFAULT_DEADLINE
 from virtagent.service.stub import stub
 
-__all__ = ["Subject", "echo", "environment_of", "most_calls", "usage_of"]
+__all__ = ["Subject", "echo", "environment_of", "largest_frame", "most_calls", "usage_of"]
+
+UNKNOWN = Announcement(identity=Identity())
+"""What is assumed of a peer that has said nothing of itself, as one that speaks plain msgpack-RPC."""
 
 LATEST = 1 << 63
 """Nanoseconds; no clock of ours shows more."""
@@ -79,8 +82,12 @@ async def environment_of(peer: Peer, name: str) -> Environment:
 
 def most_calls(peer: Peer) -> int:
     """How many calls the other end serves at a time (rule C5)."""
-    info = peer.info if isinstance(peer, ConnectingPeer) else None
-    return Announcement(identity=Identity()).calls if info is None else info.calls
+    return (peer.info or UNKNOWN).calls
+
+
+def largest_frame(peer: Peer) -> int:
+    """Bytes that one frame to the other end may carry; on a slow line they take 50 ms."""
+    return min((peer.info or UNKNOWN).frame, LARGEST_CHUNK)
 
 
 async def usage_of(peer: Peer) -> Usage:

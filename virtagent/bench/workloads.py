@@ -12,7 +12,7 @@ from virtagent.bench.arrivals import arrivals
 from virtagent.bench.load import Recording, closed_loop, first_failure, open_loop
 from virtagent.bench.run import Direction, Measured, Run
 from virtagent.bench.streaming import StreamRecording, receive, send
-from virtagent.bench.subject import echo, environment_of, most_calls, usage_of
+from virtagent.bench.subject import echo, environment_of, largest_frame, most_calls, usage_of
 from virtagent.bench.summary import Plan
 from virtagent.bench.timer import SECOND, Timer
 from virtagent.errors import SessionLost, UsageError
@@ -49,11 +49,12 @@ async def stream(run: Run) -> None:
     """Streams, one direction after the other."""
 
     async def one_round(peer: Peer, timer: Timer) -> None:
+        chunk = run.options.chunk or largest_frame(peer)
         for direction in run.options.directions:
             if run.options.warmup:
                 run.watch("warm-up", run.options.warmup, None)
                 await move(run, peer, timer, direction, StreamRecording(), for_seconds(timer, run.options.warmup))
-            measured, recording = run.stream(direction, direction), StreamRecording()
+            measured, recording = run.stream(direction, direction, chunk), StreamRecording()
             measured.rounds.append(recording)
             run.watch(f"stream {direction}", run.options.seconds, recording)
             async with run.charged(peer, measured.cost):
@@ -68,10 +69,11 @@ async def mixed(run: Run) -> None:
     async def one_round(peer: Peer, timer: Timer) -> None:
         await measure_calls(run, peer, timer, [plan_of(run, peer, "idle")])
         done = asyncio.Event()
+        chunk = run.options.chunk or largest_frame(peer)
         async with first_failure(), asyncio.TaskGroup() as group:
             for direction in run.options.directions:
                 recording = StreamRecording()
-                run.stream(f"{direction}, beside calls", direction).rounds.append(recording)
+                run.stream(f"{direction}, beside calls", direction, chunk).rounds.append(recording)
                 group.create_task(move(run, peer, timer, direction, recording, lambda: not done.is_set()))
             try:
                 await measure_calls(run, peer, timer, [plan_of(run, peer, "during streams")], charge=False)
@@ -211,8 +213,8 @@ async def move(
     running: Callable[[], bool],
 ) -> None:
     """Stream in one direction."""
-    total = run.options.count
-    await MOVES[direction](peer, recording, timer, running=running, chunk=run.options.chunk, total=total)
+    chunk = run.options.chunk or largest_frame(peer)
+    await MOVES[direction](peer, recording, timer, running=running, chunk=chunk, total=run.options.count)
 
 
 async def connects(run: Run, timer: Timer, recording: Recording, *, seconds: float | None, count: int | None) -> None:

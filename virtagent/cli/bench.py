@@ -146,7 +146,11 @@ OPEN_LOOP = combined(
     ),
 )
 
-CHUNK = click.option("--chunk", default="256K", metavar="BYTES", help="Of each piece that is streamed. [256K]")
+CHUNK = click.option(
+    "--chunk",
+    metavar="BYTES",
+    help="Of each piece that is streamed. [what fits a frame of the channel: 256K on a socket]",
+)
 
 DIRECTION = click.option(
     "--direction",
@@ -247,7 +251,7 @@ def payload_size(text: str) -> int:
     return bounded("--size", text, 0, LARGEST_PAYLOAD)
 
 
-def chunk_size(text: str) -> int:
+def chunk_size(text: str | None) -> int | None:
     """The size of a piece of a stream.
 
     Raises:
@@ -255,7 +259,7 @@ def chunk_size(text: str) -> int:
     """
     from virtagent.api.bench import LARGEST_CHUNK  # noqa: PLC0415
 
-    return bounded("--chunk", text, 1, LARGEST_CHUNK)
+    return None if text is None else bounded("--chunk", text, 1, LARGEST_CHUNK)
 
 
 @command.command("latency")
@@ -308,7 +312,7 @@ def throughput(in_flight: str, payload: str) -> dict[str, Any]:
 @measured(5.0, count="BYTES", count_help="Bytes of each stream at most, such as 1G.")
 @shared_options
 @workload("stream", 5.0)
-def stream(direction: str, chunk: str) -> dict[str, Any]:
+def stream(direction: str, chunk: str | None) -> dict[str, Any]:
     """Measure one-way streams at full speed, one direction after the other.
 
     \b
@@ -329,7 +333,7 @@ def stream(direction: str, chunk: str) -> dict[str, Any]:
 @shared_options
 @workload("mixed", 5.0)
 def mixed(
-    rate: float | None, arrivals: str, in_flight: int | None, payload: str, direction: str, chunk: str
+    rate: float | None, arrivals: str, in_flight: int | None, payload: str, direction: str, chunk: str | None
 ) -> dict[str, Any]:
     """Measure echoes without and with streams at full speed beside them.
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from benchmarks.guest.agent_process import qemu_ga_program
+from benchmarks.guest.agent_process import QEMU_GA_MISSING, AgentError, qemu_ga_program
 from benchmarks.guest.session import session
 from benchmarks.rows.table import metric_lines, table_lines
 from benchmarks.rows.target import judge
@@ -56,13 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     if options.only != "guest" and qemu_ga_program() is None:
         if options.only == "qemu-ga":
-            raise SystemExit("qemu-ga is not installed: apt-get install qemu-guest-agent")
-        print("qemu-ga is not installed (apt-get install qemu-guest-agent): measuring the guest only", file=sys.stderr)
+            raise SystemExit(QEMU_GA_MISSING)
+        print(f"{QEMU_GA_MISSING}; measuring the guest only", file=sys.stderr)
         options.only = "guest"
     started, load = time.monotonic(), os.getloadavg()[0]
     try:
         rounds = asyncio.run(measure(options))
-    except HarnessError as error:
+    except (AgentError, HarnessError) as error:
         raise SystemExit(str(error)) from None
     if options.json is not None:
         from virtagent.bench.environment import environment

@@ -46,7 +46,7 @@ def one_round(directory: Path, *, calls: int = CALLS, size: int = SIZE) -> dict[
         Metrics by their flat names: ``qemu-ga/ping one CPU/p50_us``, ``ours/file read/MB_per_s``, ...
 
     Raises:
-        SystemExit: qemu-ga is not installed, or an agent does not start; one line says so.
+        AgentError: qemu-ga is not installed, or an agent does not start; one line says so.
     """
     metrics: dict[str, float] = {}
     with ExitStack() as stack:

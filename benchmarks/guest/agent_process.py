@@ -11,13 +11,30 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["SERVICE", "AgentProcess", "drop_in_folder", "qemu_ga", "qemu_ga_program", "running", "virtagentd"]
+__all__ = [
+    "QEMU_GA_MISSING",
+    "SERVICE",
+    "AgentError",
+    "AgentProcess",
+    "drop_in_folder",
+    "qemu_ga",
+    "qemu_ga_program",
+    "running",
+    "virtagentd",
+]
 
 SERVICE = Path(__file__).with_name("drop_in") / "measured.py"
 """The service that the measured virtagentd loads."""
 
 START_TIMEOUT = 20.0
 """Seconds for an agent to listen."""
+
+
+QEMU_GA_MISSING = "qemu-ga is not installed: apt-get install qemu-guest-agent"
+
+
+class AgentError(Exception):
+    """An agent is not installed, or does not start; the message is one line for people."""
 
 
 class AgentProcess:
@@ -66,7 +83,7 @@ def qemu_ga(directory: Path) -> Iterator[AgentProcess]:
     """Debian's qemu-ga on a unix socket, with its state and pid file in `directory`."""
     program = qemu_ga_program()
     if program is None:
-        raise SystemExit("qemu-ga is not installed: apt-get install qemu-guest-agent")
+        raise AgentError(QEMU_GA_MISSING)
     path = directory / "qemu-ga.sock"
     places = ["-t", str(directory), "-f", str(directory / "qemu-ga.pid")]
     with running([program, "-m", "unix-listen", "-p", str(path), *places], path) as agent:
@@ -102,7 +119,7 @@ def running(command: Sequence[str], path: Path) -> Iterator[AgentProcess]:
     """A process that listens on `path`; it is terminated at the end.
 
     Raises:
-        SystemExit: it ends, or does not listen; one line says so.
+        AgentError: it ends, or does not listen; one line says so.
     """
     process = subprocess.Popen(command)
     try:
@@ -116,7 +133,7 @@ def running(command: Sequence[str], path: Path) -> Iterator[AgentProcess]:
 def _wait_until_listening(process: subprocess.Popen[bytes], path: Path) -> None:
     for _ in range(int(START_TIMEOUT * 1000)):
         if process.poll() is not None:
-            raise SystemExit(f"{process.args!r} ended with status {process.returncode}")
+            raise AgentError(f"{process.args!r} ended with status {process.returncode}")
         with socket.socket(socket.AF_UNIX) as probe:
             try:
                 probe.connect(str(path))
@@ -124,4 +141,4 @@ def _wait_until_listening(process: subprocess.Popen[bytes], path: Path) -> None:
                 time.sleep(0.001)
             else:
                 return
-    raise SystemExit(f"{process.args!r} does not listen on {path}")
+    raise AgentError(f"{process.args!r} does not listen on {path}")

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from benchmarks.guest import in_guest
-from benchmarks.guest.agent_process import AgentProcess, drop_in_folder, running
+from benchmarks.guest.agent_process import AgentError, AgentProcess, drop_in_folder, running
 from benchmarks.guest.blocking_channel import BlockingChannel
 from benchmarks.guest.qemu_ga_client import QemuGaClient, QemuGaError
 from benchmarks.guest.samples import WARM_UP, summary, timed, timed_blocking
@@ -150,7 +150,7 @@ def test_an_agents_cost_and_place_are_those_of_its_process() -> None:
 
 def test_an_agent_that_ends_at_once_is_told_in_one_line(directory: Path) -> None:
     with (
-        pytest.raises(SystemExit, match="ended with status 3"),
+        pytest.raises(AgentError, match="ended with status 3"),
         running([sys.executable, "-c", "raise SystemExit(3)"], directory / "never"),
     ):
         pass

@@ -110,14 +110,14 @@ class FileReader(AsyncIterator[bytes]):
         if self._cached is None or self._offset is None or self._ahead is not None:
             return False
         size = self._next_size()
-        data = self._cached.read(size, self._offset) if size else b""
+        if not size:
+            self._ended = True
+            return True
+        data = self._cached.read(size, self._offset)
         if data is None:
             return False
-        if data:
-            self._advance(len(data))
-            self._chunks.append(data)
-        else:
-            self._ended = True
+        self._advance(len(data))
+        self._chunks.append(data)
         return True
 
     def _next_size(self) -> int:

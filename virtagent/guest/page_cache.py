@@ -28,8 +28,9 @@ class CachedReads:
         self._view = memoryview(b"")
 
     def read(self, size: int, offset: int) -> bytes | None:
-        """Up to `size` bytes from `offset`; b"" at the end; None: the read would have to wait, or cannot tell.
+        """Up to `size` bytes from `offset`, at least one; None: the read would have to wait, or it is not known.
 
+        The end of the file is never told: Linux 5.9 and 5.10 say so where there is more (preadv2(2), BUGS).
         No error is raised: the read that waits meets it, too.
         """
         if not self.supported:
@@ -44,4 +45,4 @@ class CachedReads:
         except OSError:
             self.supported = False
             return None
-        return bytes(part[:count])
+        return bytes(part[:count]) or None

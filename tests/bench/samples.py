@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from virtagent.bench.clocks import estimate_clock
 from virtagent.bench.load import Recording
 from virtagent.bench.result import SCHEMA, Result
 from virtagent.bench.streaming import StreamRecording, summarise_streams
@@ -52,7 +53,9 @@ def call_result(*rounds: Recording, plan: Plan | None = None, cost: Cost | None 
     """A result with one series."""
     cost = cost or Cost(here=0.1, there=0.2, rss_here=30 << 20, rss_there=24 << 20)
     plan = plan or Plan(name="latency", size=64)
-    series = [summarise(plan, rounds or (recording(),), cost, same_machine=True)]
+    rounds = rounds or (recording(),)
+    clocks = [estimate_clock([each.samples], same_machine=True) for each in rounds]
+    series = [summarise(plan, rounds, cost, clocks)]
     return result(calls=series, **fields)
 
 

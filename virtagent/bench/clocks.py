@@ -9,6 +9,7 @@ the same clock, and nothing has to be estimated.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import msgspec
@@ -22,6 +23,9 @@ PARTS = 32
 """Parts of a run that each give one point of the line."""
 
 FEWEST_IN_A_PART = 20
+
+FAST = 1.5
+"""How much slower than the fastest call a point of the line may be: under load, waiting makes both ways unequal."""
 
 SHORTEST_FOR_DRIFT = 2e9
 """Nanoseconds of a run below which a drift cannot be told from noise."""
@@ -56,23 +60,26 @@ class ClockEstimate(msgspec.Struct, frozen=True, kw_only=True):
         return out
 
 
-def estimate_clock(samples: Samples, *, same_machine: bool) -> ClockEstimate | None:
-    """The other clock, as the calls tell; None if there was no call.
+def estimate_clock(recorded: Sequence[Samples], *, same_machine: bool) -> ClockEstimate | None:
+    """The other clock, as the calls of one connection tell; None if there was no call.
 
     Args:
+        recorded: under whichever loads, in the order in which they were put on.
         same_machine: both ends said that they run on one boot of one kernel. It is believed if the stamps agree.
     """
-    if not len(samples):
+    if not any(map(len, recorded)):
         return None
-    sent, answered = samples.column("sent"), samples.column("answered")
-    received, finished = samples.column("received"), samples.column("finished")
+    sent, answered, received, finished = (
+        np.concatenate([samples.column(name) for samples in recorded])
+        for name in ("sent", "answered", "received", "finished")
+    )
     away = (answered - sent) - (finished - received)
     ahead = ((received - sent) + (finished - answered)) / 2
     best = int(away.argmin())
     error = max(float(away[best]) / 2, 0.0)
     if same_machine and abs(ahead[best]) <= error:
         return ClockEstimate(method="same clock", offset=0.0, drift=0.0, at=int(sent[best]), error=0.0)
-    points = fastest_of_each_part(away)
+    points = [point for point in fastest_of_each_part(away) if away[point] <= FAST * away[best]]
     at = int(sent[best])
     drift = slope(sent[points], ahead[points]) if sent[-1] - sent[0] >= SHORTEST_FOR_DRIFT else 0.0
     offset = float(ahead[best])

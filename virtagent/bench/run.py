@@ -7,15 +7,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from itertools import zip_longest
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from virtagent.api.bench import Environment
 from virtagent.bench.arrivals import Arrivals
+from virtagent.bench.clocks import ClockEstimate, estimate_clock
 from virtagent.bench.environment import environment
 from virtagent.bench.load import Recording
-from virtagent.bench.result import SCHEMA, CallSeries, Result
+from virtagent.bench.result import SCHEMA, Result
+from virtagent.bench.samples import Samples
 from virtagent.bench.streaming import StreamRecording, summarise_streams
 from virtagent.bench.subject import Subject, usage_of
 from virtagent.bench.summary import Cost, Plan, Split, call_phases, summarise
@@ -149,6 +152,7 @@ class Run:
         """
         there: dict[str, Any] = {} if self.there is None else msgspec.json.decode(msgspec.json.encode(self.there))
         same = bool(there) and bool(there["boot_id"]) and there["boot_id"] == self._here["boot_id"]
+        clocks = self._clocks(same_machine=same)
         return Result(
             schema=SCHEMA,
             workload=self._workload,
@@ -158,7 +162,11 @@ class Run:
             options=asdict(self.options),
             here=self._here,
             there=there,
-            calls=[self._series(each, same=same) for each in self._calls.values() if each.rounds],
+            calls=[
+                summarise(each.plan, each.rounds, each.cost, clocks, split=self._split)
+                for each in self._calls.values()
+                if each.rounds
+            ],
             streams=[
                 summarise_streams(each.name, each.direction, each.chunk, each.rounds, each.cost)
                 for each in self._streams.values()
@@ -167,5 +175,8 @@ class Run:
             interrupted=interrupted,
         )
 
-    def _series(self, each: Measured, *, same: bool) -> CallSeries:
-        return summarise(each.plan, each.rounds, each.cost, same_machine=same, split=self._split)
+    def _clocks(self, *, same_machine: bool) -> list[ClockEstimate | None]:
+        """The callee's clock in each round: one connection, whose calls under the lightest load tell it best."""
+        recorded = [[recording.samples for recording in each.rounds] for each in self._calls.values()]
+        by_round = zip_longest(*recorded, fillvalue=Samples())
+        return [estimate_clock(each, same_machine=same_machine) for each in by_round]

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from virtagent.bench.clocks import ClockEstimate, estimate_clock
+from virtagent.bench.clocks import ClockEstimate
 from virtagent.bench.distribution import Distribution, describe
 from virtagent.bench.load import Recording
 from virtagent.bench.result import Block, CallSeries, Interval
@@ -86,20 +86,25 @@ class Timings:
 
 
 def summarise(
-    plan: Plan, rounds: Sequence[Recording], cost: Cost, *, same_machine: bool, split: Split | None = None
+    plan: Plan,
+    rounds: Sequence[Recording],
+    cost: Cost,
+    clocks: Sequence[ClockEstimate | None],
+    *,
+    split: Split | None = None,
 ) -> CallSeries:
     """The series that these rounds of one load make.
 
     Args:
-        same_machine: both ends said that they run on one boot of one kernel.
+        clocks: the callee's clock in each round.
         split: what latencies are made of; None: :func:`call_phases`.
     """
-    clocks = [estimate_clock(each.samples, same_machine=same_machine) for each in rounds]
     timings = [latencies(each.samples, clock, split or call_phases) for each, clock in zip(rounds, clocks, strict=True)]
     count = sum(len(each.samples) for each in rounds)
     seconds = sum(each.seconds for each in rounds)
     errors: Counter[str] = sum((each.samples.errors for each in rounds), Counter())
     cpu_here, cpu_there = cost.per(count)
+    phases = phases_of(timings)
     return CallSeries(
         name=plan.name,
         loop="closed" if plan.rate is None else "open",
@@ -113,12 +118,12 @@ def summarise(
         achieved=count / seconds if seconds else 0.0,
         sustained=plan.rate is None or all(each.sustained for each in rounds),
         latency=describe(joined([each.latency for each in timings])),
-        phases=phases_of(timings),
+        phases=phases,
         cpu_here=cpu_here,
         cpu_there=cpu_there,
         rss_here=cost.rss_here,
         rss_there=cost.rss_there,
-        clock=next((clock for clock in clocks if clock is not None), None),
+        clock=next((clock for clock in clocks if clock is not None), None) if "wire_out" in phases else None,
         blocks=[
             block
             for number, (each, timing) in enumerate(zip(rounds, timings, strict=True))

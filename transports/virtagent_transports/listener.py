@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    import asyncio
-
     from .url import ChannelUrl
 
 __all__ = ["Listener", "ServerListener"]
@@ -38,8 +36,14 @@ class Listener(ABC):
         await self.wait_closed()
 
 
+class Server(Protocol):
+    """What accepts: a loop's server, or an acceptor of ours."""
+
+    def close(self) -> None: ...
+
+
 class ServerListener(Listener):
-    """A :class:`Listener` over an asyncio server.
+    """A :class:`Listener` over a server.
 
     Args:
         server: the server, already accepting.
@@ -48,7 +52,7 @@ class ServerListener(Listener):
     """
 
     def __init__(
-        self, server: asyncio.AbstractServer, url: ChannelUrl, before_close: Callable[[], None] | None = None
+        self, server: Server, url: ChannelUrl, before_close: Callable[[], None] | None = None
     ) -> None:
         self._server = server
         self._url = url

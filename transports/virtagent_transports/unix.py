@@ -22,7 +22,8 @@ from virtagent.errors import ChannelBusy, ChannelError, ChannelUnavailable, UrlE
 from .facts import ChannelFacts, ProtocolFactory
 from .holders import access_remedy, reason
 from .listener import Listener, ServerListener
-from .sockets import Connected, connect_socket, paired
+from .socket_transport import accepting, connected
+from .sockets import Connected, connect_socket
 from .url import ChannelUrl
 
 __all__ = ["OPTIONS", "PATH_TARGET", "check", "connect", "listen"]
@@ -51,7 +52,6 @@ def check(url: ChannelUrl) -> None:
 async def connect(url: ChannelUrl, protocol_factory: ProtocolFactory) -> Connected:
     """Connect; see :func:`virtagent_transports.connect`."""
     protocol = protocol_factory(_facts(url, connecting=True))
-    loop = asyncio.get_running_loop()
     sock = _new_socket()
     try:
         await connect_socket(sock, _address(url))
@@ -61,7 +61,7 @@ async def connect(url: ChannelUrl, protocol_factory: ProtocolFactory) -> Connect
     except BaseException:
         sock.close()
         raise
-    return paired(await loop.create_unix_connection(lambda: protocol, sock=sock))
+    return await connected(protocol, sock)
 
 
 async def listen(url: ChannelUrl, protocol_factory: ProtocolFactory) -> Listener:
@@ -75,6 +75,7 @@ async def listen(url: ChannelUrl, protocol_factory: ProtocolFactory) -> Listener
     try:
         if path.startswith("@"):
             _bind(url, sock)
+            sock.listen(BACKLOG)
             before_close = None
         else:
             async with _directory_lock(path):
@@ -90,9 +91,7 @@ async def listen(url: ChannelUrl, protocol_factory: ProtocolFactory) -> Listener
                     before_close()
                     raise
                 sock.listen(BACKLOG)  # under the lock: bound but not listening looks like a dead server's
-        loop = asyncio.get_running_loop()
-        factory = functools.partial(protocol_factory, facts)
-        server = await loop.create_unix_server(factory, sock=sock, backlog=BACKLOG)
+        server = await accepting(functools.partial(protocol_factory, facts), sock)
     except BaseException:
         sock.close()
         raise

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import functools
 import socket
@@ -15,7 +14,8 @@ from virtagent.errors import ChannelBusy, ChannelError, ChannelUnavailable, UrlE
 from .facts import ChannelFacts, ProtocolFactory
 from .holders import reason
 from .listener import Listener, ServerListener
-from .sockets import Connected, connect_socket, paired
+from .socket_transport import accepting, connected
+from .sockets import Connected, connect_socket
 from .url import ChannelUrl
 
 __all__ = ["OPTIONS", "check", "connect", "listen"]
@@ -48,7 +48,7 @@ async def connect(url: ChannelUrl, protocol_factory: ProtocolFactory) -> Connect
     except BaseException:
         sock.close()
         raise
-    return paired(await asyncio.get_running_loop().create_connection(lambda: protocol, sock=sock))
+    return await connected(protocol, sock)
 
 
 async def listen(url: ChannelUrl, protocol_factory: ProtocolFactory) -> Listener:
@@ -60,7 +60,7 @@ async def listen(url: ChannelUrl, protocol_factory: ProtocolFactory) -> Listener
         sock.bind((cid, port or ANY))
         sock.listen(128)
         port = sock.getsockname()[1]
-        server = await asyncio.get_running_loop().create_server(factory, sock=sock)
+        server = await accepting(factory, sock)
     except OSError as error:
         sock.close()
         raise _problem(url, "listen on", error) from error

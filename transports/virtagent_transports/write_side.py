@@ -47,7 +47,7 @@ class WriteSide(asyncio.Transport):
     # -- writing --------------------------------------------------------------------------------------------------
 
     def write(self, data: Bytes) -> None:
-        if not self._queue and not self._closing and type(data) is bytes and 0 < len(data) <= self._max_write:
+        if not self._queue.size and not self._closing and type(data) is bytes and 0 < len(data) <= self._max_write:
             # What most writes are: a message that fits, to a file that takes it. No views, and no slices of them.
             try:
                 sent = os.write(self._write_fd, data)

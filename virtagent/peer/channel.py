@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from mypy_extensions import mypyc_attr
+
 if TYPE_CHECKING:
     from virtagent.protocol.channel import ChannelFacts
 
@@ -23,6 +25,7 @@ JOIN_BELOW = 16 * 1024
 """Buffers smaller than this are joined for one write; larger ones are written as they are (speed: no copy)."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ChannelUser:
     """What a channel needs of the peer that uses it."""
 

@@ -323,7 +323,7 @@ class Dispatcher:
         """Wait until no handler runs but the one that asks."""
         own = asyncio.current_task()
         while True:
-            # All of them, not the first: each wait costs as much as there are tasks, and what comes meanwhile is little.
+            # All of them, not the first: each wait costs as much as there are tasks, and few come meanwhile.
             if tasks := {task for task in self._tasks if task is not own and not task.done()}:
                 await asyncio.wait(tasks)
             elif self._backlog:

@@ -1,4 +1,7 @@
-"""A protocol core on one channel after another: bytes in and out, the first byte, the timer."""
+"""A protocol core on one channel after another: bytes in and out, the first byte, the timer.
+
+Everything that each call passes through is here and below, in modules that can be compiled (CONTRIBUTING.md).
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,27 @@ import os
 import time
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+from mypy_extensions import mypyc_attr
 
 from virtagent.peer.channel import Channel, ChannelUser
+from virtagent.peer.dispatch import Dispatcher
+from virtagent.peer.handler import Router
 from virtagent.peer.identity import local_identity
 from virtagent.peer.options import PeerOptions
 from virtagent.peer.pump import pump
 from virtagent.peer.state import PeerState, StateCell
 from virtagent.peer.stream import NewStream, OutgoingStream, StreamEnd
+from virtagent.peer.waking import wake
 from virtagent.protocol.connection import Connection
 from virtagent.protocol.endpoint import Endpoint
 from virtagent.protocol.plain import PlainConnection
+from virtagent.protocol.rpc import Call, Notification, Request
 from virtagent.protocol.streams import ITEMS, RECEIVES, SENDS
 
 if TYPE_CHECKING:
+    from virtagent.peer.peer import Peer
     from virtagent.peer.trace import Trace
 
 __all__ = ["Link"]
@@ -36,16 +46,22 @@ PLAIN_FIRST_BYTES = (0x93, 0x94)
 FRAMED_FIRST_BYTES = (0xC1, 0x00)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Link(ChannelUser):
-    """Moves bytes between a protocol core and the channel that it has at the moment.
+    """Moves bytes between a protocol core and the channel that it has at the moment; hands out what they mean.
 
     Args:
+        router: the methods that the other side may call.
         options: this side's behaviour.
         name: the channel, for messages to people.
         plain: speak plain msgpack-RPC (rule X2).
+
+    Attributes:
+        router: see above.
     """
 
-    def __init__(self, options: PeerOptions, *, name: str, plain: bool) -> None:
+    def __init__(self, router: Router, options: PeerOptions, *, name: str, plain: bool) -> None:
+        self.router = router
         self.name = name
         self.options = options
         self._plain = plain
@@ -65,6 +81,14 @@ class Link(ChannelUser):
         self._new_pumps: list[tuple[StreamEnd, Any, str]] = []
         self._pumps: set[asyncio.Task[None]] = set()
         self._trace = begin_trace(options.trace, name) if options.trace is not None else None
+        self._dispatcher = Dispatcher(
+            cast("Peer", self),
+            router,
+            respond=self._core.respond,
+            flush=self._flush_answer,
+            threads=options.threads,
+            notifications=lambda: self._core.limits.notifications,
+        )
 
     def _make_core(self) -> Endpoint:
         if self._plain:
@@ -87,16 +111,45 @@ class Link(ChannelUser):
     # -- what the peer does with it --------------------------------------------------------------------------------
 
     @abstractmethod
-    def _take_events(self, events: list[Any]) -> None:
-        """The core tells what happened."""
+    def _take_event(self, event: Any) -> None:
+        """The core tells of something else than a call."""
 
     @abstractmethod
     def _set_up(self, detail: str) -> None:
         """Calls can be made; ``detail`` is one line for people."""
 
-    @abstractmethod
-    def _core_replaced(self) -> None:
-        """The core is another one: the channel's dialect is plain."""
+    # -- what happened -------------------------------------------------------------------------------------------
+
+    def _take_events(self, events: list[Any]) -> None:
+        """The core tells what happened; most of it is calls that ended, or requests."""
+        served: list[Any] = []
+        for event in events:
+            if isinstance(event, Call):
+                waiter = event.waiter
+                if waiter is not None and not waiter.done():
+                    if event.error is None:
+                        wake(waiter, event.result)
+                    else:
+                        waiter.set_exception(event.error)
+            elif isinstance(event, (Request, Notification)):
+                if len(events) == 1:
+                    self._dispatcher.dispatch_one(event)
+                    return
+                served.append(event)
+            else:
+                if served:
+                    self._dispatcher.dispatch(served)
+                    served = []
+                self._take_event(event)
+        if served:
+            self._dispatcher.dispatch(served)
+
+    def _flush_answer(self) -> None:
+        """Send the answer of a handler that ran as a task: at once if it was the only one."""
+        if not self._dispatcher.running:
+            self._flush(self._clock())
+        else:
+            self._flush_soon()
 
     # -- streams -------------------------------------------------------------------------------------------------
 
@@ -199,7 +252,7 @@ class Link(ChannelUser):
         if first in PLAIN_FIRST_BYTES:
             self._plain = True
             self._core = self._make_core()
-            self._core_replaced()
+            self._dispatcher.respond = self._core.respond
             if self._channel is not None:
                 self._channel.bind_buffer()
             self._set_up("plain msgpack-RPC")
@@ -275,8 +328,6 @@ class Link(ChannelUser):
         now = self._clock()
         self._take_events(self._core.handle_timer(now))
         self._flush(now)
-        if self._timer is None:
-            self._rearm()
 
 
 NOBODY_ANSWERS = (

@@ -20,19 +20,16 @@ from virtagent.errors import (
 from virtagent.peer.caller import Caller
 from virtagent.peer.channel import Channel
 from virtagent.peer.context import Context, current_context
-from virtagent.peer.dispatch import Dispatcher
 from virtagent.peer.fork import generation, in_child
 from virtagent.peer.handler import Router
 from virtagent.peer.link import Link
 from virtagent.peer.options import CLASSES, CallOptions, PeerOptions
 from virtagent.peer.state import PeerState
 from virtagent.peer.stream import StreamCall
-from virtagent.peer.waking import wake
 from virtagent.peer.with_options import CallerWithOptions, join_arguments, make_options
 from virtagent.protocol.connection import Connection
 from virtagent.protocol.events import GoodbyeDone, Liveness, Pong, SessionEnded, SessionUp, Trouble
 from virtagent.protocol.plain import PlainConnection
-from virtagent.protocol.rpc import Call, Notification, Request
 from virtagent.protocol.schedule import NORMAL
 
 if TYPE_CHECKING:
@@ -73,8 +70,7 @@ class Peer(Caller, Link):
         returns: bool = False,
         plain: bool = False,
     ) -> None:
-        super().__init__(options, name=name, plain=plain)
-        self.router = router
+        super().__init__(router, options, name=name, plain=plain)
         self.on_session: Callable[[Peer], None] | None = None
         self._returns = returns
         self._generation = generation()
@@ -84,14 +80,6 @@ class Peer(Caller, Link):
         self._pong: asyncio.Future[float] | None = None
         self._pinged = 0.0
         self._goodbye: asyncio.Future[bool] | None = None
-        self._dispatcher = Dispatcher(
-            self,
-            router,
-            respond=self._core.respond,
-            flush=self._flush_answer,
-            threads=options.threads,
-            notifications=lambda: self._core.limits.notifications,
-        )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}: {self.state.value}>"
@@ -316,30 +304,6 @@ class Peer(Caller, Link):
 
     # -- events of the core --------------------------------------------------------------------------------------
 
-    def _take_events(self, events: list[Any]) -> None:
-        served: list[Any] = []
-        for event in events:
-            kind = type(event)
-            if kind is Call:
-                waiter = event.waiter
-                if waiter is not None and not waiter.done():
-                    if event.error is None:
-                        wake(waiter, event.result)
-                    else:
-                        waiter.set_exception(event.error)
-            elif kind is Request or kind is Notification:
-                if len(events) == 1:
-                    self._dispatcher.dispatch_one(event)
-                    return
-                served.append(event)
-            else:
-                if served:
-                    self._dispatcher.dispatch(served)
-                    served = []
-                self._take_event(event)
-        if served:
-            self._dispatcher.dispatch(served)
-
     def _take_event(self, event: Any) -> None:
         if isinstance(event, tuple):
             self._dispatcher.end(event[1], event[0])
@@ -361,16 +325,6 @@ class Peer(Caller, Link):
         elif isinstance(event, Trouble):
             log.warning("%s: %s", self.name, event.text)
             self._cell.detail = f"{self.name}: {event.text}"
-
-    def _core_replaced(self) -> None:
-        self._dispatcher.respond = self._core.respond
-
-    def _flush_answer(self) -> None:
-        """Send the answer of a handler that ran as a task: at once if it was the only one."""
-        if not self._dispatcher.running:
-            self._flush(self._clock())
-        else:
-            self._flush_soon()
 
     def _set_up(self, detail: str) -> None:
         self._usable = self._served = True

@@ -27,5 +27,5 @@ def wake(waiter: asyncio.Future[Any], result: Any) -> None:
     waiter.set_result(result)
     try:
         context.run(callback, waiter)
-    except RuntimeError:  # a task runs after all: a transport that delivers inside write(). What tasks raise, they keep.
+    except RuntimeError:  # a task runs after all: a transport delivers inside write(). What tasks raise, they keep.
         waiter.get_loop().call_soon(callback, waiter, context=context)

@@ -36,7 +36,8 @@ def environment_line(environment: Mapping[str, Any]) -> str:
     load = ", ".join(f"{each:g}" for each in environment.get("load") or ())
     return (
         f"Measured on {str(known['date'])[:16]}: {known['kernel']}, {known['cpus']} CPUs ({known['cpu']}), "
-        f"{known['python']} ({known['build']}), asyncio's own loop, {packages}; load at the beginning {load}. "
+        f"{known['python']} ({known['build']}), asyncio's own loop, {packages}, "
+        f"virtagent {'compiled' if environment.get('compiled') else 'interpreted'}; load at the beginning {load}. "
         "Absolute values drift with the machine, exponents hardly do."
     )
 

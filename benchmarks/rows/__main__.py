@@ -18,6 +18,7 @@ from benchmarks.rows.table import metric_lines, table_lines
 from benchmarks.rows.target import judge
 from benchmarks.rows.targets import TARGETS
 from benchmarks.start import StartFailed
+from virtagent.guest.environment import is_compiled
 
 BUSY = 0.5
 """A load average that a machine at rest does not have."""
@@ -84,6 +85,7 @@ def main() -> int:
         print("\n".join(metric_lines({name: median(values) for name, values in every.items()})), end="\n\n")
     print("\n".join(table_lines([judge(target, rounds) for target in TARGETS])))
     print(
+        f"virtagent {'compiled' if is_compiled() else 'interpreted'}; "
         f"medians of {len(rounds)} interleaved rounds, {time.monotonic() - started:.0f} s in all; "
         "a figure is the median of the rounds' quotients"
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.rows.target import Target
 from benchmarks.rows.targets import TARGETS
@@ -58,9 +59,14 @@ def environment_lines(result: Result) -> list[str]:
     return [
         f"- {rounds}, {result.seconds:.0f} s in all, on {day}{quick}",
         f"- {machine} ({here.get('virtualization', '')})",
-        f"- {here.get('python', '')} ({here.get('build', '')}); {versions}",
+        f"- {here.get('python', '')} ({here.get('build', '')}); {versions}; virtagent {code_of(here)}",
         f"- load averages when it began: {load}",
     ]
+
+
+def code_of(environment: Mapping[str, Any]) -> str:
+    """How virtagent ran."""
+    return "compiled" if environment.get("compiled") else "interpreted"
 
 
 def write_page(page: Path, lines: Sequence[str]) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
 
 import pytest
 
 from virtagent.guest.environment import build_options, cpu_model, environment_here, loop_name
+from virtagent.peer import link
 
 
 def test_it_tells_kernel_interpreter_and_the_packages_of_the_hot_path() -> None:
@@ -20,6 +22,11 @@ def test_it_tells_kernel_interpreter_and_the_packages_of_the_hot_path() -> None:
     assert all(isinstance(version, str) and version for version in found.versions.values())
     assert found.usable_cpus == len(os.sched_getaffinity(0))
     assert found.loop == ""
+
+
+def test_it_tells_whether_the_hot_modules_are_native_code() -> None:
+    assert link.__spec__ is not None
+    assert environment_here().compiled is isinstance(link.__spec__.loader, ExtensionFileLoader)
 
 
 async def test_the_loop_that_runs_is_told() -> None:

@@ -105,6 +105,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
         memory: bytes of memory that the kernel manages.
         python: implementation and version, such as "CPython 3.11.7".
         build: the compiler, and what the interpreter was configured with.
+        compiled: virtagent's hot modules are native code.
         loop: the event loop: "asyncio", "uvloop", or another one's module.
         versions: of the packages that matter and are loaded.
         load: the load averages over 1, 5 and 15 minutes.
@@ -122,6 +123,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     usable_cpus: int | None = None
     memory: int | None = None
     build: str = ""
+    compiled: bool | None = None
     loop: str = ""
     versions: dict[str, str] = {}
     load: tuple[float, float, float] | None = None

@@ -14,7 +14,10 @@ __all__ = ["environment", "environment_differences"]
 PACKAGES = ("virtagent", "msgpack", "msgspec", "uvloop", "pyserial-asyncio", "hdrhistogram", "numpy", "matplotlib")
 """Installed packages whose versions are told, loaded or not."""
 
-COMPARED = ("kernel", "machine", "virtualization", "cpu", "cpus", "usable_cpus", "python", "build", "loop", "versions")
+COMPARED = (
+    *("kernel", "machine", "virtualization", "cpu", "cpus", "usable_cpus"),
+    *("python", "build", "compiled", "loop", "versions"),
+)
 """Fields that must be equal for two results to be comparable without a warning."""
 
 

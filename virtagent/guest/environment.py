@@ -11,8 +11,9 @@ from pathlib import Path
 from virtagent import __version__
 from virtagent.api.bench import Environment
 from virtagent.guest import facts
+from virtagent.protocol import frames
 
-__all__ = ["environment_here", "loop_name"]
+__all__ = ["environment_here", "is_compiled", "loop_name"]
 
 PACKAGES = ("msgpack", "msgspec", "uvloop")
 """What the hot path runs on; told from the loaded modules, since importlib.metadata would cost the agent 2 MiB."""
@@ -40,6 +41,7 @@ def environment_here(loop: str | None = None) -> Environment:
         memory=facts.memory("MemTotal"),
         python=f"{platform.python_implementation()} {platform.python_version()}",
         build=" ".join((platform.python_compiler(), *build_options(sysconfig.get_config_var("CONFIG_ARGS") or ""))),
+        compiled=is_compiled(),
         loop=loop_name() if loop is None else loop,
         versions={"virtagent": __version__, **loaded_versions()},
         load=facts.load(),
@@ -61,6 +63,11 @@ def build_options(arguments: str) -> list[str]:
     """The options that make an interpreter faster or slower, of those that it was configured with; no paths."""
     words = (word.strip("'\"") for word in arguments.split())
     return sorted(word for word in words if word.startswith(("--enable-", "--with", "--disable-")) and "/" not in word)
+
+
+def is_compiled() -> bool:
+    """Whether the hot modules are native code: they are compiled all together, or none is."""
+    return not frames.__file__.endswith(".py")
 
 
 def loop_name() -> str:

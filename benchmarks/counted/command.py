@@ -16,12 +16,12 @@ from benchmarks.counted.baseline import Run, load, run_here, save
 from benchmarks.counted.counters import Allocations, Counter, CounterMissing, SystemCalls, instruction_counter
 from benchmarks.counted.gate import changes, verdict
 from benchmarks.counted.measure import Job, measure, metrics_of
-from benchmarks.counted.metric import LOOPS, QUANTITIES
+from benchmarks.counted.metric import LOOPS
 from benchmarks.counted.page import write_page
 from benchmarks.counted.pair import PairFailed
 from benchmarks.counted.table import Names, by_name, text_tables
 from benchmarks.counted.tree import ROOT, code_of, copied_tree
-from benchmarks.counted.workloads import chosen
+from benchmarks.counted.workloads import QUANTITIES, chosen
 
 __all__ = ["main"]
 

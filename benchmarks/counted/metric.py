@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from benchmarks.counted.workloads import WORKLOADS
+from benchmarks.counted.workloads import QUANTITIES, WORKLOADS
 
-__all__ = ["ENDS", "LOOPS", "QUANTITIES", "Metric"]
+__all__ = ["ENDS", "LOOPS", "Metric"]
 
-QUANTITIES = ("instructions", "allocations", "system calls")
 LOOPS = ("asyncio", "uvloop")
 ENDS = ("client", "server", "sum")
 

@@ -62,7 +62,8 @@ def cost_of(workload: Workload, counter: Counter, tree: Path, *, loop: str, cpu:
 
 def _run(workload: Workload, counter: Counter, tree: Path, loop: str, cpu: int | None, count: int) -> dict[str, Counts]:
     """One run of both ends: what each cost."""
-    ends = ("both",) if workload.together else ("client", "server")
+    together = counter.quantity in workload.together
+    ends = ("both",) if together else ("client", "server")
     with tempfile.TemporaryDirectory(prefix="counted-") as name:
         directory = Path(name)
         files = {end: directory / f"{end}.out" for end in ends}
@@ -73,7 +74,7 @@ def _run(workload: Workload, counter: Counter, tree: Path, loop: str, cpu: int |
             for end in ends
         }
         try:
-            if workload.together:
+            if together:
                 _finished("both ends", commands["both"], tree)
             else:
                 with _server(commands["server"], tree, directory / "server.err"):

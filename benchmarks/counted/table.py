@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from benchmarks.counted.gate import Change
 from benchmarks.counted.measure import Job
-from benchmarks.counted.metric import ENDS, LOOPS, QUANTITIES, Metric
+from benchmarks.counted.metric import ENDS, LOOPS, Metric
 from benchmarks.counted.pair import Cost
-from benchmarks.counted.workloads import WORKLOADS
+from benchmarks.counted.workloads import QUANTITIES, WORKLOADS
 
 __all__ = ["Row", "by_name", "markdown_tables", "rows_of", "text_tables"]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["WORKLOADS", "Workload", "chosen"]
+__all__ = ["QUANTITIES", "WORKLOADS", "Workload", "chosen"]
+
+QUANTITIES = ("instructions", "allocations", "system calls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +19,9 @@ class Workload:
         unit: what one of it is: a call, a chunk, a connection.
         lengths: how many of them the shorter and the longer run do; what both runs share cancels out.
         limit: the key of the row that this one is divided by where absolute counts cannot be compared.
-        together: both ends in one process and one event loop, so that only their sum is known. For streams: how much
-            the ends of a full socket get done before the other one runs is up to the kernel, and changes their cost by
-            a third; one event loop does it in the same order every time.
+        together: the quantities that are counted with both ends in one process and one event loop, so that only their
+            sum is known: those that depend on how much one end gets done before the other one runs. That is up to the
+            kernel, and changes the cost of a stream by a third; one event loop does it in the same order every time.
     """
 
     subject: str
@@ -27,7 +29,7 @@ class Workload:
     unit: str
     lengths: tuple[int, int]
     limit: str | None = None
-    together: bool = False
+    together: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -38,18 +40,20 @@ class Workload:
 WORKLOADS = (
     Workload("bare echo", "sequential 64 B", "call", (320, 1600)),
     Workload("bare echo", "echo 64 KiB", "call", (320, 1600)),
-    Workload("bare echo", "stream of 256 KiB chunks", "chunk", (64, 320), together=True),
+    Workload("bare echo", "stream of 256 KiB chunks", "chunk", (64, 320), together=QUANTITIES),
     Workload("bare echo", "connect and two echoes", "connection", (64, 256)),
     Workload("prototype", "sequential 64 B", "call", (320, 1600)),
-    Workload("prototype", "64 in flight", "call", (640, 3200)),
+    Workload("prototype", "64 in flight", "call", (640, 3200), together=("system calls",)),
     Workload("prototype", "notification", "notification", (640, 3200)),
     Workload("ours", "sequential 64 B", "call", (320, 1600), "bare echo/sequential 64 B"),
-    Workload("ours", "64 in flight", "call", (640, 3200), "prototype/64 in flight"),
-    Workload("ours", "64 in flight, coroutine handler", "call", (640, 3200), "prototype/64 in flight"),
+    Workload("ours", "64 in flight", "call", (640, 3200), "prototype/64 in flight", ("system calls",)),
+    Workload(
+        "ours", "64 in flight, coroutine handler", "call", (640, 3200), "prototype/64 in flight", ("system calls",)
+    ),
     Workload("ours", "typed call", "call", (320, 1600), "bare echo/sequential 64 B"),
     Workload("ours", "notification", "notification", (640, 3200), "prototype/notification"),
     Workload("ours", "echo 64 KiB", "call", (320, 1600), "bare echo/echo 64 KiB"),
-    Workload("ours", "stream of 256 KiB chunks", "chunk", (64, 320), "bare echo/stream of 256 KiB chunks", True),
+    Workload("ours", "stream of 256 KiB chunks", "chunk", (64, 320), "bare echo/stream of 256 KiB chunks", QUANTITIES),
     Workload("ours", "connect to first answer", "connection", (32, 96), "bare echo/connect and two echoes"),
 )
 

@@ -181,7 +181,10 @@ def counted(counter: Counter, count: int, directory: Path) -> dict[str, int]:
     """What a small program costs that does something ``count`` times."""
     file = directory / str(count)
     done = subprocess.run(
-        counter.command([sys.executable, "-c", PROGRAM, str(count)], file), capture_output=True, check=False, timeout=50
+        counter.command([sys.executable, "-I", "-S", "-c", PROGRAM, str(count)], file),
+        capture_output=True,
+        check=False,
+        timeout=50,
     )
     assert done.returncode == 0, done.stderr
     return counter.read(file)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from benchmarks.counted import baseline
 from benchmarks.counted.baseline import Run, differences, load, save
 from benchmarks.counted.gate import Change, changes, judge, verdict
-from benchmarks.counted.metric import ENDS, LOOPS, QUANTITIES, Metric
-from benchmarks.counted.workloads import WORKLOADS
+from benchmarks.counted.metric import ENDS, LOOPS, Metric
+from benchmarks.counted.workloads import QUANTITIES, WORKLOADS
 
 ENVIRONMENT: dict[str, Any] = {
     "code": "interpreted",

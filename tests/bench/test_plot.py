@@ -14,7 +14,7 @@ from msgspec import structs
 from tests.bench.samples import call_result, recording, stream_result
 from virtagent.bench.compare import compare
 from virtagent.bench.load import Recording
-from virtagent.bench.panels import FEWEST_CALLS, PANELS, Run, short
+from virtagent.bench.panels import FEWEST_CALLS, PANELS, Run, lines, short
 from virtagent.bench.plot import check_plot, save_plot
 from virtagent.bench.result import Result
 from virtagent.bench.summary import Plan
@@ -127,6 +127,22 @@ def test_the_course_has_gaps_where_no_call_was_made(tmp_path: Path) -> None:
     result = call_result(late)
     assert any(each.count == 0 and each.p50 is None for each in result.calls[0].time_line)
     save_plot(str(tmp_path / "x.svg"), [Run("x", result)])
+
+
+def test_of_many_series_each_has_a_colour_and_only_a_few_have_a_course() -> None:
+    series = [
+        structs.replace(each, name=f"{width} in flight", in_flight=width)
+        for width in range(1, 13)
+        for each in call_result().calls
+    ]
+    runs = [Run("x", structs.replace(call_result(), calls=series))]
+    assert len({colour for _, _, colour, _ in lines(runs)}) == 12
+    assert [each.in_flight for each, *_ in lines(runs, few=True)] == [1, 7, 12]
+
+
+def test_with_one_series_in_each_run_the_colour_tells_the_run() -> None:
+    runs = [Run(str(number), call_result()) for number in range(10)]
+    assert len({colour for _, _, colour, _ in lines(runs)}) == 10
 
 
 def test_a_comparison_is_shown_in_the_page(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ th:nth-child(-n+2), td:nth-child(-n+2), .text th, .text td { text-align: left; }
 .phases th:nth-child(3), .phases td:nth-child(3) { text-align: left; }
 .text td { white-space: normal; vertical-align: top; min-width: 6em; }
 .pictures { margin-top: 2em; display: flex; flex-wrap: wrap; gap: 1em; } .pictures svg { width: 100%; height: auto; }
-.pictures figure { flex: 1 1 480px; margin: 0; max-width: 100%; }
+.pictures figure { flex: 1 1 480px; margin: 0; max-width: 592px; }
 .slower { color: #b03a00; font-weight: 600; } .faster { color: #00664b; font-weight: 600; }
 .note { background: #fff6e0; padding: .5em .8em; } .quiet { color: #666; }
 """

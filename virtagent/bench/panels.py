@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from virtagent.bench.distribution import buckets
@@ -72,17 +74,31 @@ def drawn_streams(result: Result) -> list[StreamSeries]:
     return [each for each in result.streams if len(each.time_line) >= FEWEST_STEPS]
 
 
-def lines(runs: Sequence[Run]) -> Iterator[tuple[CallSeries, str, str, str]]:
+def lines(runs: Sequence[Run], *, few: bool = False) -> Iterator[tuple[CallSeries, str, str, str]]:
     """Each series of calls with its label, colour and line style: a colour for a series, a style for a run.
 
     With one series in each run the colour tells the run.
+
+    Args:
+        few: of more than four series, only the first, the middle and the last.
     """
     names = list(dict.fromkeys(each.name for run in runs for each in drawn_calls(run.result)))
+    colours = palette(max(len(names), len(runs)) if len(names) == 1 else len(names))
+    chosen = {names[0], names[len(names) // 2], names[-1]} if few and len(names) > 4 else set(names)
     for number_, run in enumerate(runs):
         for each in drawn_calls(run.result):
             place = names.index(each.name) if len(names) > 1 else number_
             label = " ".join(([] if len(runs) == 1 else [f"{run.label}:"]) + [each.name])
-            yield each, label, COLOURS[place % len(COLOURS)], STYLES[number_ % len(STYLES)]
+            if each.name in chosen:
+                yield each, label, colours[place], STYLES[number_ % len(STYLES)]
+
+
+def palette(count: int) -> list[str]:
+    """So many colours that can be told apart; of many, neighbours are alike and far ones are not."""
+    if count <= len(COLOURS):
+        return list(COLOURS)
+    scale = colormaps["turbo"]
+    return [to_hex(scale(0.05 + 0.9 * place / (count - 1))) for place in range(count)]
 
 
 def cumulative(axes: Axes, runs: Sequence[Run]) -> None:
@@ -125,7 +141,7 @@ def histogram(axes: Axes, runs: Sequence[Run]) -> None:
 
 def course(axes: Axes, runs: Sequence[Run]) -> None:
     """Latency over time: the median as a line, up to the p99 as a shade, the slowest as dots; gaps had no calls."""
-    for series, label, colour, style in lines(runs):
+    for series, label, colour, style in lines(runs, few=True):
         start = [each.start + each.seconds / 2 for each in series.time_line]
         middle, high, slowest = (
             [each or math.nan for each in column]

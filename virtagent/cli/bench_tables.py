@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,18 +28,17 @@ from virtagent.cli.text import one_line
 
 __all__ = ["compared", "reported"]
 
-PIPE_WIDTH = 240
-"""Columns where nobody looks: lines are not folded."""
+WIDTH = 240
+"""Columns that no table of ours needs: what is wider than the terminal is folded by it, and nothing is cut off."""
 
 
 def rendered(*parts: Any) -> str:
     """What rich makes of it, as text: written at once, and with colours for a terminal only."""
     on_terminal = coloured()
-    width = shutil.get_terminal_size().columns if on_terminal else PIPE_WIDTH
     out = io.StringIO()
-    console = Console(file=out, width=width, force_terminal=on_terminal, no_color=not on_terminal, highlight=False)
+    console = Console(file=out, width=WIDTH, force_terminal=on_terminal, no_color=not on_terminal, highlight=False)
     for part in parts:
-        console.print(part)
+        console.print(part, soft_wrap=isinstance(part, Text))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from benchmarks.growth.server import OPTIONS
+from benchmarks.growth.limits import LIMITS
 from virtagent.protocol.announcement import Identity
 from virtagent.protocol.connection import Connection
 from virtagent.protocol.streams import ITEMS, RECEIVES, SENDS, Stream
@@ -57,7 +57,7 @@ class CorePair:
         self.now = START
         draw = random.Random(1).getrandbits
         self.left, self.right = (
-            Connection(Identity(), draw=draw, now=self.now, limits=OPTIONS.limits, keepalive=0.0, make_stream=Reading)
+            Connection(Identity(), draw=draw, now=self.now, limits=LIMITS, keepalive=0.0, make_stream=Reading)
             for _ in range(2)
         )
         self.events: tuple[list[Any], list[Any]] = ([], [])

@@ -29,6 +29,9 @@ UPPER = 4
 DRAWS = 400
 """Bootstrap samples: their spread is known to 4 %."""
 
+MOST_DOUBT = 0.5
+"""No noise makes something flat that has a larger exponent than this: it is measured again, not excused."""
+
 Values = npt.NDArray[np.float64]
 
 
@@ -125,13 +128,12 @@ def fit_exponent(
     return Fit(exponent, math.hypot(scatter, moved), len(chosen))
 
 
-def judge(fit: Fit, tolerance: Tolerance) -> Verdict:
-    """The verdict: the slowest growth that the interval allows, unless the slope itself is clearly another."""
+def judge(fit: Fit, tolerance: Tolerance, expected: Expectation) -> Verdict:
+    """The verdict; what the interval leaves open is as expected, up to a slope of :data:`MOST_DOUBT`."""
     if fit.low > 1 + tolerance.linear:
         return Verdict.SUPER_LINEAR
-    if fit.low <= tolerance.flat and fit.exponent <= 0.5:
-        return Verdict.FLAT
-    return Verdict.LINEAR
+    in_doubt = expected == "flat" and fit.low <= tolerance.flat and fit.exponent <= MOST_DOUBT
+    return Verdict.FLAT if fit.exponent <= tolerance.flat or in_doubt else Verdict.LINEAR
 
 
 def tolerance_of(metric: Metric) -> Tolerance:

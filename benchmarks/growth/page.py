@@ -22,7 +22,8 @@ interval is two standard errors to each side, of a bootstrap over the rounds and
 A verdict is *super-linear* only if the lower end of the interval is above 1 by more than the tolerance, and *flat* if
 it is at most the tolerance. Tolerances are {timed.linear} (linear) and {timed.flat} (flat) for times and memory, since
 caches and pages change the price of a unit by a factor of two over such a range, and {counted.linear} for what is
-counted. What grows faster than expected is a defect, and `make growth` exits with 1.
+counted. What the interval leaves open is as expected. "One more" is what grew from the smallest to the largest, divided
+by how many more there are. What grows faster than expected is a defect, and `make growth` exits with 1.
 
 ![How cost grows: one panel for each curve, both axes logarithmic](growth.svg)
 

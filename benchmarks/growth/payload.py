@@ -33,10 +33,9 @@ async def measure(size: int, directory: Path) -> dict[str, float]:
 
 async def _echo(peer, size: int, repeats: int) -> dict[str, float]:  # type: ignore[no-untyped-def]
     payload = bytes(size)
-    before = await weighed(peer, collect=True)
+    here, there = await weighed(peer, collect=True)
     reset_peak()
     await peer.call("reset_peak")
-    here, there = usage(), await peer.call("weigh")
     await peer.call("echo", data=payload)
     here_after, there_after = usage(), await peer.call("weigh")
     peak = max(0.0, here_after["peak"] - here["rss"]) + max(0.0, there_after["peak"] - there["rss"])
@@ -47,15 +46,15 @@ async def _echo(peer, size: int, repeats: int) -> dict[str, float]:  # type: ign
         samples.append(time.perf_counter() - begun)
     await peer.call("echo", data=b"")
     after = await weighed(peer, collect=True)
-    left = sum(after[end]["rss"] - before[end]["rss"] for end in (0, 1))
+    left = sum(later["rss"] - earlier["rss"] for earlier, later in zip((here, there), after, strict=True))
     return {"echo_s": median(samples), "echo_peak_bytes": peak, "echo_left_bytes": max(0.0, left)}
 
 
 async def _stream(peer, size: int, repeats: int) -> dict[str, float]:  # type: ignore[no-untyped-def]
     samples = []
+    here, there = await weighed(peer, collect=True)
     reset_peak()
     await peer.call("reset_peak")
-    here, there = usage(), await peer.call("weigh")
     for _ in range(max(3, repeats // 3)):
         begun = time.perf_counter()
         total = 0

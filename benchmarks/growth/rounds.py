@@ -105,5 +105,5 @@ def grown(curve: Curve, points: Points) -> list[Grown]:
         if len(values) < 2:
             continue
         fit = fit_exponent(values, resolution=metric.resolution)
-        found.append(Grown(curve, metric, values, fit, judge(fit, tolerance_of(metric))))
+        found.append(Grown(curve, metric, values, fit, judge(fit, tolerance_of(metric), metric.expected)))
     return found

@@ -1,7 +1,4 @@
-"""The serving end of a point: ``python -m benchmarks.growth.server PATH``; says "ready" when it listens.
-
-Its limits of open calls and streams are raised above what is measured: the defaults (1024) would refuse the rest.
-"""
+"""The serving end of a point: ``python -m benchmarks.growth.server PATH``; says "ready" when it listens."""
 
 from __future__ import annotations
 
@@ -10,19 +7,16 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
+from benchmarks.growth.limits import LIMITS
 from benchmarks.growth.process import reset_peak, usage
 from virtagent.peer.handler import Handler
 from virtagent.peer.listening import Listening
 from virtagent.peer.options import PeerOptions
 from virtagent.peer.stream import OutgoingStream
-from virtagent.protocol.limits import Limits
 
 __all__ = ["OPTIONS"]
 
-MOST = 20_000
-"""Open calls and streams that both ends accept here."""
-
-OPTIONS = PeerOptions(limits=Limits(calls=MOST, streams=MOST, notifications=MOST))
+OPTIONS = PeerOptions(limits=LIMITS)
 
 CHUNK = bytes(256 * 1024)
 

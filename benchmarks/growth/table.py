@@ -10,7 +10,7 @@ from benchmarks.growth.rounds import Grown
 
 __all__ = ["HEADINGS", "amount", "quantity", "row", "text_table"]
 
-HEADINGS = ("", "smallest", "largest", "each, at the largest", "exponent", "verdict", "expected")
+HEADINGS = ("", "smallest", "largest", "one more", "exponent", "verdict", "expected")
 
 SCALES: dict[Unit, tuple[tuple[float, str], ...]] = {
     "s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"), (1e-12, "ps")),
@@ -36,11 +36,11 @@ def amount(x: int) -> str:
     return f"{x:,}"
 
 
-def each(metric: Metric, x: int, value: float) -> str:
-    """The share of one of what grows."""
+def each(metric: Metric, more: float, by: int) -> str:
+    """What one more costs: ``more`` for ``by`` of them."""
     if not metric.per:
         return ""
-    share = quantity(value / x, metric.unit)
+    share = quantity(max(more, 0.0) / by, metric.unit)
     name = f" {metric.unit}" if metric.unit in ("instructions", "blocks") and share[-1].isdigit() else ""
     return f"{share}{name} a {metric.per}"
 
@@ -54,7 +54,7 @@ def row(grown: Grown) -> tuple[str, ...]:
         metric.title,
         quantity(smallest, metric.unit),
         quantity(largest, metric.unit),
-        each(metric, high, largest),
+        each(metric, largest - smallest, high - low),
         f"{fit.exponent:.2f} ({fit.low:.2f} to {fit.high:.2f})",
         grown.verdict.value + (" (DEFECT)" if grown.is_defect else ""),
         metric.expected,

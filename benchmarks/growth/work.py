@@ -1,13 +1,12 @@
 """The work in instructions, of two cores joined in memory: what noise cannot touch.
 
-A process under callgrind does one workload after the other, and calls ``getloadavg`` before and after each: callgrind
-is told to write down, and begin anew, at each call of that function, which nothing else calls.
+A process under callgrind (:mod:`benchmarks.growth.counting`) does one workload after the other, and calls
+``getloadavg`` before and after each: callgrind is told to write down, and begin anew, at each call of that function,
+which nothing else calls.
 """
 
 from __future__ import annotations
 
-import gc
-import os
 import re
 import shutil
 import subprocess
@@ -17,36 +16,15 @@ from pathlib import Path
 
 from benchmarks.growth.metric import Curve, Metric
 from benchmarks.growth.process import ROOT, environment
-from benchmarks.growth.workloads import WORKLOADS
 
 __all__ = ["BYTES", "COUNTS", "CounterMissing", "counted"]
 
 TIMEOUT = 110.0
 """Seconds for all workloads at one point; the largest takes some fifteen."""
 
-SMALL = 8
-"""How many of each are done first, so that what is made at first use is not counted."""
-
 
 class CounterMissing(Exception):
     """What counts instructions is not installed; the text says what to do."""
-
-
-def count(names: list[str], x: int) -> None:
-    """In the process under callgrind: the workloads, each between two marks.
-
-    Garbage is not collected meanwhile: when that happens depends on what was done before, and it is amortised.
-    """
-    for name in names:
-        prepare = WORKLOADS[name]
-        prepare(SMALL)()
-        act = prepare(x)
-        gc.collect()
-        gc.disable()
-        os.getloadavg()
-        act()
-        os.getloadavg()
-        gc.enable()
 
 
 def counted(names: list[str], x: int, directory: Path) -> dict[str, int]:
@@ -61,7 +39,7 @@ def counted(names: list[str], x: int, directory: Path) -> dict[str, int]:
     out = directory / "callgrind"
     tool = ["valgrind", "--tool=callgrind", "--dump-before=getloadavg", f"--callgrind-out-file={out}"]
     done = subprocess.run(
-        [*tool, sys.executable, "-m", "benchmarks.growth.work", str(x), *names],
+        [*tool, sys.executable, "-m", "benchmarks.growth.counting", str(x), *names],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -123,7 +101,7 @@ COUNTS = curve(
     "work",
     "Work, counted",
     "of them",
-    (125, 250, 500, 1000),
+    (100, 200, 400, 800),
     metric("answered_calls", "calls open at once", "call"),
     metric("calls_beside_open_ones", "32 calls beside open calls"),
     metric("cancelled_calls", "calls cancelled", "call"),
@@ -142,12 +120,9 @@ BYTES = curve(
     "work-bytes",
     "Work of payload, counted",
     "bytes",
-    (256 * 1024, 1024 * 1024, 4 * 1024 * 1024, 15 * 1024 * 1024),
+    (1024 * 1024, 4 * 1024 * 1024, 15 * 1024 * 1024),
     metric("long_message", "call with so many bytes, echoed", "byte"),
     metric("long_stream", "stream of so many bytes", "byte"),
     note="Instructions by callgrind, as above. Copying takes few instructions for each byte, but a second copy of what "
     "came before would show.",
 )
-
-if __name__ == "__main__":
-    count(sys.argv[2:], int(sys.argv[1]))

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
 from benchmarks.growth.core_pair import CorePair, Opening
-from virtagent.peer.handler import Handler
-from virtagent.peer.options import PeerOptions
-from virtagent.protocol.limits import Limits
+from benchmarks.growth.limits import LIMITS
 from virtagent.protocol.rpc import Request
 from virtagent.protocol.streams import SENDS
-from virtagent.testing import VirtualTimeLoop, peer_pair
 
 __all__ = ["WORKLOADS", "Action", "Workload"]
 
@@ -226,12 +222,18 @@ def long_stream(size: int) -> Action:
 
 def drained_handlers(count: int) -> Action:
     """Handlers that end one after the other while their peer is being closed and waits for them."""
+    # Only here: under callgrind the imports take longer than all the rest.
+    import asyncio
+
+    from virtagent.peer.handler import Handler
+    from virtagent.peer.options import PeerOptions
+    from virtagent.testing import VirtualTimeLoop, peer_pair
 
     async def drain() -> None:
         async def hold(_: object, params: Any) -> None:
             await asyncio.sleep(params["seconds"])
 
-        options = PeerOptions(limits=Limits(calls=2 * count), drain=3600.0)
+        options = PeerOptions(limits=LIMITS, drain=3600.0)
         async with peer_pair(handlers_b=[Handler("hold", "task", hold)], options=options) as (near, far):
             calls = [asyncio.ensure_future(near.call("hold", seconds=1 + i * APART)) for i in range(count)]
             await asyncio.sleep(0.5)

@@ -104,7 +104,7 @@ def test_rounds_are_interleaved_and_a_curve_has_no_more_than_it_needs() -> None:
     curves = [CURVES["calls"], CURVES["work"]]
     measured = measure_all(curves, quick=True, rounds=2, told=told.append, measure=lambda curve, x: {"open_s": 1.0})
     assert len(measured.points["calls"]["open_s"][1]) == 2
-    assert len(measured.points["work"]["open_s"][125]) == 1
+    assert len(measured.points["work"]["open_s"][CURVES["work"].quick[0]]) == 1
     assert [line.split(" at ")[0] for line in told if " at " in line][-1] == "round 2: calls"
 
 

@@ -34,7 +34,7 @@ def environment_line(environment: Mapping[str, Any]) -> str:
     """Where this was measured, in one paragraph."""
     known: defaultdict[str, Any] = defaultdict(lambda: "?", environment)
     packages = ", ".join(f"{name} {version}" for name, version in sorted((environment.get("versions") or {}).items()))
-    load = ", ".join(f"{each:g}" for each in environment.get("load") or ())
+    load = ", ".join(f"{each:.1f}" for each in environment.get("load") or ())
     return (
         f"Measured on {str(known['date'])[:16]}: {known['kernel']}, {known['cpus']} CPUs ({known['cpu']}), "
         f"{known['python']} ({known['build']}), asyncio's own loop, {packages}, "

@@ -85,8 +85,9 @@ def changes(old: Run, new: Run, complete: Collection[tuple[str, str]] = ()) -> l
 
 
 def _gated(metrics: dict[str, float]) -> list[Metric]:
-    ends = {metric.row for metric in map(Metric.parse, metrics) if metric.end != "sum"}
-    return [metric for metric in map(Metric.parse, metrics) if metric.end != "sum" or metric.row not in ends]
+    found = [Metric.parse(name) for name in metrics]
+    by_end = {(metric.row, metric.quantity) for metric in found if metric.end != "sum"}
+    return [metric for metric in found if metric.end != "sum" or (metric.row, metric.quantity) not in by_end]
 
 
 def _change(metric: Metric, old: Run, new: Run) -> Change:

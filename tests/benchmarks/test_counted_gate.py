@@ -108,6 +108,12 @@ def test_a_sum_counts_where_it_is_all_that_is_known() -> None:
     assert found.kind == "grown"
 
 
+def test_a_sum_counts_though_another_quantity_of_its_row_is_known_by_end() -> None:
+    calls = "ours/sequential 64 B/sum system calls"
+    old, new = run({OURS: 100.0, calls: 0.09}), run({OURS: 100.0, calls: 0.12})
+    assert {change.metric: change.kind for change in changes(old, new)} == {OURS: "kept", calls: "grown"}
+
+
 def test_in_another_environment_growth_with_the_limit_is_the_environments() -> None:
     old, new = run({OURS: 200.0, BARE: 100.0}), run({OURS: 300.0, BARE: 150.0}, python="CPython 3.13.0")
     found = only_change(old, new)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mypy_extensions import mypyc_attr
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Channel", "ChannelUser"]
 
-HIGH_WATER = 64 * 1024
+HIGH_WATER: Final = 64 * 1024
 """Bytes that may wait in a transport: what comes next is chosen as late as possible (rule P7)."""
 
-LOW_WATER = 16 * 1024
+LOW_WATER: Final = 16 * 1024
 
-CLOSE_TIMEOUT = 2.0
+CLOSE_TIMEOUT: Final = 2.0
 """Seconds in which a closing transport may write what it holds: the other side may not be reading."""
 
-JOIN_BELOW = 16 * 1024
+JOIN_BELOW: Final = 16 * 1024
 """Buffers smaller than this are joined for one write; larger ones are written as they are (speed: no copy)."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Context", "current_context"]
 
-NO_METADATA: Mapping[str, Any] = MappingProxyType({})
+NO_METADATA: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Context:

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from virtagent.errors import CallError, UsageError, VirtagentError, error_to_wire
 from virtagent.peer.context import Context, current_context
@@ -25,16 +25,16 @@ __all__ = ["Dispatcher"]
 
 log = logging.getLogger("virtagent.dispatch")
 
-INFINITY = math.inf
+INFINITY: Final = math.inf
 
-BLOCKING = 0.1
+BLOCKING: Final = 0.1
 """Seconds that an inline handler may take before it is reported by name."""
 
-INLINE_BUDGET = 512
+INLINE_BUDGET: Final = 512
 """Requests and notifications served in one turn of the event loop; the rest lets others run first."""
 
 
-ENDED_ERRORS = {
+ENDED_ERRORS: Final = {
     RequestEnded.CANCELLED: (1, "cancelled by the caller"),
     RequestEnded.DEADLINE: (4, "the deadline passed"),
 }

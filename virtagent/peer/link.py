@@ -12,7 +12,7 @@ import os
 import time
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from mypy_extensions import mypyc_attr
 
@@ -39,11 +39,11 @@ __all__ = ["Link"]
 
 log = logging.getLogger("virtagent.peer")
 
-FIRST_BYTE_TIMEOUT = 10.0
+FIRST_BYTE_TIMEOUT: Final = 10.0
 """Seconds that an acceptor waits for the first byte (rule X1)."""
 
-PLAIN_FIRST_BYTES = (0x93, 0x94)
-FRAMED_FIRST_BYTES = (0xC1, 0x00)
+PLAIN_FIRST_BYTES: Final = (0x93, 0x94)
+FRAMED_FIRST_BYTES: Final = (0xC1, 0x00)
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -330,7 +330,7 @@ class Link(ChannelUser):
         self._flush(now)
 
 
-NOBODY_ANSWERS = (
+NOBODY_ANSWERS: Final = (
     "{}: the channel is open, but nobody answers: either no agent in the guest has the other end open (not running,"
     " or still booting), or another program on this machine holds the channel"
 )

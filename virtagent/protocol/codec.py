@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgpack
 
@@ -11,15 +11,15 @@ from virtagent.errors import CallError, UnknownError, UsageError, error_from_wir
 
 __all__ = ["Codec", "MessageHead", "is_well_formed", "message_head", "peer_error"]
 
-EXT_STREAM = 1
+EXT_STREAM: Final = 1
 """Ext type of a stream's reference (rule T1)."""
 
 MessageHead = tuple[int, int | None]
 """A message's type, and its id if it has one."""
 
-TEXT_ERRORS = "surrogateescape"
+TEXT_ERRORS: Final = "surrogateescape"
 
-UNSENDABLE = (TypeError, ValueError, OverflowError, RecursionError)
+UNSENDABLE: Final = (TypeError, ValueError, OverflowError, RecursionError)
 """What msgpack raises for values that it cannot encode."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgpack
 
@@ -40,24 +40,24 @@ from virtagent.protocol.streams import ITEMS, MakeStream, Stream, StreamTable
 
 __all__ = ["Connection"]
 
-GOODBYE_TIMEOUT = 2.0
+GOODBYE_TIMEOUT: Final = 2.0
 """Seconds to wait for a goodbye's acknowledgement (rule G3)."""
 
-QUIET_AFTER_GOODBYE = 2.0
+QUIET_AFTER_GOODBYE: Final = 2.0
 """Seconds before the first hello after a goodbye (rule H10)."""
 
-PROBE_INTERVAL = 1.0
+PROBE_INTERVAL: Final = 1.0
 """Seconds between two probes for noise: a noisy line is not made worse (section H)."""
 
-FRAME_OVERHEAD = 20
+FRAME_OVERHEAD: Final = 20
 
-FIRST_PAD = 2048 + FRAME_OVERHEAD
+FIRST_PAD: Final = 2048 + FRAME_OVERHEAD
 """Bytes of pad before the second hello: a whole frame of the slowest channel (rule H11)."""
 
-LARGEST_PAD = 64 * 1024 + FRAME_OVERHEAD
+LARGEST_PAD: Final = 64 * 1024 + FRAME_OVERHEAD
 """Bytes of pad before the third: a whole frame of the fastest channel that may hold stale bytes (rule H11)."""
 
-ECHOES_BEFORE_TROUBLE = 3
+ECHOES_BEFORE_TROUBLE: Final = 3
 
 
 class Connection(Endpoint):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 __all__ = ["DEFAULT_INTERVAL", "Keepalive"]
 
-DEFAULT_INTERVAL = 5.0
+DEFAULT_INTERVAL: Final = 5.0
 """Seconds: a person who waits for a dead guest learns it in 15; 1,000 idle guests cost 200 frames a second."""
 
-MISSES = 3
+MISSES: Final = 3
 """How many of its own intervals a peer may stay quiet (rule K2)."""
 
 

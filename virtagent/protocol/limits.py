@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 __all__ = ["MAX_HELLO", "MAX_METADATA", "MAX_METHOD_NAME", "Limits"]
 
-KIB = 1024
-MIB = 1024 * KIB
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
 
-MAX_HELLO = 1024
+MAX_HELLO: Final = 1024
 """Bytes of a hello's payload; the same on every channel, since a hello comes before any agreement (section L)."""
 
-MAX_METADATA = 16
+MAX_METADATA: Final = 16
 """Keys in a message's metadata (rule C10)."""
 
-MAX_METHOD_NAME = 255
+MAX_METHOD_NAME: Final = 255
 """Bytes of a method's name (rule C1); D-Bus has the same."""
 
-SERIAL_FRAME_SECONDS = 0.05
+SERIAL_FRAME_SECONDS: Final = 0.05
 """Line time of the largest frame on a serial line: what a ping may have to wait for (rule P7)."""
 
 
@@ -74,9 +75,9 @@ class Limits:
         return replace(self, frame=max(256, min(self.frame, int(line_rate * SERIAL_FRAME_SECONDS))))
 
 
-SOCKET = Limits()
-VIRTIO = Limits(frame=64 * KIB, largest_window=1 * MIB)
-SERIAL = Limits(
+SOCKET: Final = Limits()
+VIRTIO: Final = Limits(frame=64 * KIB, largest_window=1 * MIB)
+SERIAL: Final = Limits(
     frame=2 * KIB,
     message=1 * MIB,
     reassembly=2 * MIB,

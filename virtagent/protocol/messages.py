@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgpack
 
@@ -15,7 +15,7 @@ from virtagent.protocol.streams import Stream
 
 __all__ = ["MessageReader", "Violation"]
 
-NOT_ACCEPTABLE = "a value that is not acceptable (docs/protocol.md, section V)"
+NOT_ACCEPTABLE: Final = "a value that is not acceptable (docs/protocol.md, section V)"
 
 Payload = bytes | bytearray | memoryview
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from virtagent.protocol.codec import MessageHead, message_head
 from virtagent.protocol.frames import FLAG_FIRST, FLAG_LAST
@@ -11,7 +11,7 @@ from virtagent.protocol.limits import Limits
 
 __all__ = ["Reassembly", "TooLong"]
 
-TOTAL = struct.Struct(">I")
+TOTAL: Final = struct.Struct(">I")
 
 
 class TooLong(NamedTuple):

@@ -9,7 +9,7 @@ import heapq
 import math
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 from virtagent.errors import DeadlineExceeded, PeerGone, SessionLost, StreamReset, UsageError
 from virtagent.protocol.codec import UNSENDABLE, Codec, peer_error, unsendable
@@ -19,23 +19,26 @@ from virtagent.protocol.streams import Stream
 
 __all__ = ["Call", "CallTable", "Notification", "Request", "RequestEnded"]
 
-REQUEST, RESPONSE, NOTIFICATION, CANCEL = range(4)
+REQUEST: Final = 0
+RESPONSE: Final = 1
+NOTIFICATION: Final = 2
+CANCEL: Final = 3
 
-DEFAULT_DEADLINE = 60.0
+DEFAULT_DEADLINE: Final = 60.0
 """Seconds that a call may take if nobody says otherwise (rule D1)."""
 
-NO_METADATA: Mapping[str, Any] = {}
+NO_METADATA: Final[Mapping[str, Any]] = {}
 
-METADATA = Codec()
+METADATA: Final = Codec()
 """Metadata is plain data: it opens no streams."""
 
-SHORT_NAME = MAX_METHOD_NAME // 4
+SHORT_NAME: Final = MAX_METHOD_NAME // 4
 """Characters of a method's name that need no measuring: each has at most 4 bytes."""
 
-SPARE_DEADLINES = 64
+SPARE_DEADLINES: Final = 64
 """Deadlines of calls that have ended that may be kept beside as many as there are open calls."""
 
-FIVE_ELEMENTS = b"\x95"
+FIVE_ELEMENTS: Final = b"\x95"
 
 
 class RequestEnded(Enum):

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from typing import Protocol
+from typing import Final, Protocol
 
 from virtagent.protocol.frames import ABORT, BATCH, FLAG_FIRST, FLAG_LAST, FRAGMENT, FrameWriter
 
 __all__ = ["BULK", "CONTROL", "NORMAL", "URGENT", "Outgoing", "Scheduler", "Source"]
 
-CONTROL, URGENT, NORMAL, BULK = range(4)
+CONTROL: Final = 0
+URGENT: Final = 1
+NORMAL: Final = 2
+BULK: Final = 3
 
-MOST_CONTROL = 4096
+MOST_CONTROL: Final = 4096
 """Control frames that may wait: a peer that provokes more and reads none loses the session (rule L1)."""
 
-SHARE = 8
+SHARE: Final = 8
 """A class that waits gets at least one byte in this many (rule P2)."""
 
-BATCH_HEADER = struct.Struct(">BH")
-BATCH_MARK = 0xDC
-LARGEST_BATCH = 0xFFFF
-TOTAL = struct.Struct(">I")
+BATCH_HEADER: Final = struct.Struct(">BH")
+BATCH_MARK: Final = 0xDC
+LARGEST_BATCH: Final = 0xFFFF
+TOTAL: Final = struct.Struct(">I")
 
 Buffers = list[bytes | memoryview]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from virtagent.errors import SessionLost
 from virtagent.protocol.announcement import Agreement, Announcement
@@ -34,13 +34,13 @@ from virtagent.protocol.streams import MakeStream, StreamTable
 
 __all__ = ["Session"]
 
-FAST_BACKLOG = 64 * 1024
+FAST_BACKLOG: Final = 64 * 1024
 """Bytes handed out at a time on a fast channel (rule P7)."""
 
-LINE_BACKLOG = 0.01
+LINE_BACKLOG: Final = 0.01
 """Seconds of line time that may still wait below when the next frame is chosen (rule P7)."""
 
-OPAQUE = struct.Struct(">Q")
+OPAQUE: Final = struct.Struct(">Q")
 
 
 class Session:

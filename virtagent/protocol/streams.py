@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgpack
 
@@ -17,15 +17,15 @@ from virtagent.protocol.schedule import BULK, NORMAL, Buffers, Scheduler
 
 __all__ = ["ITEMS", "RECEIVES", "SENDS", "Stream", "StreamTable"]
 
-REFERENCE = struct.Struct(">IB")
-OFFSET = struct.Struct(">Q")
+REFERENCE: Final = struct.Struct(">IB")
+OFFSET: Final = struct.Struct(">Q")
 
-SENDS = 1
-RECEIVES = 2
-ITEMS = 4
+SENDS: Final = 1
+RECEIVES: Final = 2
+ITEMS: Final = 4
 """Flags of a reference, from its opener's point of view (rule T1)."""
 
-LONGEST_STREAM_ERROR = 192
+LONGEST_STREAM_ERROR: Final = 192
 """Bytes of the text of an error that ends a stream: it must fit the smallest frame limit, 256 bytes."""
 
 

@@ -38,7 +38,7 @@ def test_calls_go_both_ways_as_the_specification_has_it() -> None:
     assert one.has_data
     data = b"".join(one.data_to_send(0.0))
     assert data == pack(0, 1, "add", [1, 2]) + pack(2, "hint", [3])
-    assert not one.has_data
+    assert one.data_to_send(0.0) == []
     request, notification = other.receive_data(data, 0.0)
     assert isinstance(notification, Notification)
     assert other.respond(request, 3)

@@ -193,7 +193,8 @@ class Connection(Endpoint):
         events: list[Any] = []
         view = memoryview(data)
         while view:
-            view = view[self._reader.feed(view) :]
+            taken = self._reader.feed(view)  # not inside the slice: mypyc would feed twice
+            view = view[taken:]
             events += self._receive(now)
         return events
 

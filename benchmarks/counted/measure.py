@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import queue
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,9 +56,12 @@ def measure(jobs: Iterable[Job], tree: Path, told: Callable[[Job], None] = lambd
 
     jobs = list(jobs)
     with ThreadPoolExecutor(max_workers=cpus.qsize()) as pool:
-        running = [pool.submit(count, job) for job in jobs]
+        running = {pool.submit(count, job): job for job in jobs}
         try:
-            return {job: done.result() for job, done in zip(jobs, running, strict=True)}
-        except BaseException:
+            wait(running, return_when=FIRST_EXCEPTION)
+        finally:
             pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    for done in running:
+        if not done.cancelled():
+            done.result()
+    return {job: done.result() for done, job in running.items()}

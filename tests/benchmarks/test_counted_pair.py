@@ -124,6 +124,15 @@ def test_all_jobs_are_counted_and_told_of() -> None:
     }
 
 
+def test_after_a_pair_that_fails_no_further_one_is_begun() -> None:
+    [workload] = [each for each in WORKLOADS if each.key == "bare echo/sequential 64 B"]
+    jobs = [Job(workload, Breaks("server"), "asyncio"), *(Job(workload, Runs(), "asyncio") for _ in range(100))]
+    told: list[Job] = []
+    with pytest.raises(PairFailed, match="the server ended with code 1: it broke"):
+        measure(jobs, ROOT, told.append)
+    assert len(told) < 100
+
+
 def test_the_copy_under_measure_is_compiled_and_gone_afterwards() -> None:
     with copied_tree() as tree:
         assert list((tree / "virtagent" / "peer" / "__pycache__").glob("peer.*.pyc"))

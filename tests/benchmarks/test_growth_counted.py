@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from benchmarks.growth.workloads import WORKLOADS, Action
-from virtagent.service.loading import Loading
+from virtagent.peer.handler import Handler
+from virtagent.service.loading import LoadedService, Loading
 from virtagent.service.service import Service
 
 COUNT = 200
@@ -66,26 +67,6 @@ def function_calls(action: Action) -> int:
     return count
 
 
-def opcodes(action: Action) -> int:
-    """How many opcodes of Python an action runs, which sees loops that call nothing."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, argument: Any) -> Any:
-        nonlocal count
-        frame.f_trace_opcodes = True
-        frame.f_trace_lines = False
-        count += event == "opcode"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        action()
-    finally:
-        sys.settrace(before)
-    return count
-
-
 def ratio(name: str, small: int, large: int) -> float:
     """How many times the calls for the larger number, once what is made at first use has been made."""
     prepare = WORKLOADS[name]
@@ -112,30 +93,28 @@ def test_twice_the_bytes_take_twice_the_work(name: str) -> None:
     assert ratio(name, 4 * MIB, 8 * MIB) <= DOUBLE
 
 
-def services(count: int) -> list[Service]:
-    """So many services of two methods each."""
+class Watched(Handler):
+    """A handler that counts how often its name is looked at."""
 
-    async def method(self: Any, value: int) -> int:
+    looks = 0
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "name":
+            Watched.looks += 1
+        return super().__getattribute__(name)
+
+
+class Late(Service, name="late"):
+    """One more service."""
+
+    async def method(self, value: int) -> int:
         return value
-
-    body = {"first": method, "second": method, "__module__": __name__}
-    return [type(f"Service{number}", (Service,), dict(body), name=f"s{number}")() for number in range(count)]
-
-
-def load(found: list[Service]) -> Action:
-    """Loads them one by one, as drop-in files and entry points are."""
-
-    def act() -> None:
-        loading = Loading()
-        for each in found:
-            loading.attempt("test", lambda each=each: each)  # type: ignore[misc]
-        assert len(loading.loaded) == len(found)
-        assert not loading.problems
-
-    return act
 
 
 @pytest.mark.parametrize("_", [known("loading")])
-def test_loading_twice_as_many_services_takes_twice_the_work(_: str) -> None:
-    load(services(8))()
-    assert opcodes(load(services(160))) / opcodes(load(services(80))) <= DOUBLE
+def test_loading_a_service_looks_at_none_of_those_that_are_loaded(_: str) -> None:
+    loading = Loading([LoadedService("test", [Watched("other.method", "inline", lambda context, params: None)])])
+    Watched.looks = 0
+    loading.attempt("test", Late)
+    assert len(loading.loaded) == 2
+    assert Watched.looks == 0

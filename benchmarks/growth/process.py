@@ -10,10 +10,8 @@ import os
 import resource
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 __all__ = ["ROOT", "Usage", "cpu_seconds", "environment", "reset_peak", "resident", "running", "usage"]
 
@@ -107,16 +105,3 @@ def usage(*, collect: bool = False) -> Usage:
         "descriptors": len(os.listdir("/proc/self/fd")),
         "cpu": cpu_seconds(),
     }
-
-
-async def until(condition: Any, seconds: float = 60.0) -> None:
-    """Wait until a condition holds.
-
-    Raises:
-        TimeoutError: it did not in time.
-    """
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError("what was measured did not come to its end")
-        await asyncio.sleep(0.001)

@@ -15,12 +15,14 @@ from virtagent.protocol.messages import MessageReader, Violation
 from virtagent.protocol.reassembly import TooLong
 from virtagent.protocol.rpc import CallTable, Notification, Request
 from virtagent.protocol.schedule import NORMAL, Outgoing
+from virtagent.protocol.streams import Stream
 
 
-class FakeStream:
-    items = False
+class FakeStream(Stream):
+    """Notes what becomes of a stream, and is in no session: what the real one keeps is not there."""
 
     def __init__(self, data: bytes) -> None:
+        self.items = False
         self.data = data
         self.resets: list[Any] = []
         self.forgotten = False
@@ -57,7 +59,7 @@ class Reading:
             raise ValueError("too many")
         stream = FakeStream(data)
         self.streams.append(stream)
-        return self.reader.opened(stream)  # type: ignore[arg-type]
+        return self.reader.opened(stream)
 
     def receive(self, *message: Any) -> None:
         self.reader.receive(msgpack.packb(list(message)), 0.0, self.events)

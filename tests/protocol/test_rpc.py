@@ -31,8 +31,8 @@ from virtagent.protocol.streams import Stream
 LIMITS = replace(Limits(), calls=3, depth=4, message=2000)
 
 
-class FakeStream:
-    """Notes what becomes of a stream."""
+class FakeStream(Stream):
+    """Notes what becomes of a stream, and is in no session: what the real one keeps is not there."""
 
     def __init__(self, items: bool = False) -> None:
         self.items, self.priority = items, BULK
@@ -45,7 +45,8 @@ class FakeStream:
     def reset(self, error: Any) -> None:
         self.resets.append(error)
 
-    receive_reset = reset
+    def receive_reset(self, error: Any) -> None:
+        self.reset(error)
 
 
 class Table:
@@ -108,7 +109,7 @@ def is_flooded(table: Table) -> bool:
 
 
 def streams(*made: FakeStream) -> list[Stream]:
-    return list(made)  # type: ignore[arg-type]
+    return list(made)
 
 
 # -- our calls ---------------------------------------------------------------------------------------------------------

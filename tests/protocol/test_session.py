@@ -10,10 +10,13 @@ import pytest
 from tests.protocol.pipes import Recorded
 from virtagent.errors import SessionLost
 from virtagent.protocol.announcement import Agreement, Announcement, Identity
+from virtagent.protocol.codec import Codec
 from virtagent.protocol.events import Pong
 from virtagent.protocol.frames import ALIVE, BATCH, CREDIT, DATA, PING, PONG
 from virtagent.protocol.keepalive import Keepalive
 from virtagent.protocol.limits import SERIAL
+from virtagent.protocol.messages import MessageReader
+from virtagent.protocol.rpc import CallTable
 from virtagent.protocol.schedule import BULK
 from virtagent.protocol.session import Session
 from virtagent.protocol.streams import RECEIVES, SENDS
@@ -40,8 +43,9 @@ def emit(session: Session, now: float) -> list[int]:
 
 
 def receive(session: Session, kind: int, payload: bytes, stream: int = 0, now: float = 0.0) -> list[Any]:
+    calls = CallTable(SERIAL, Codec(), send=lambda *_: None, forget=lambda *_: None)
     events: list[Any] = []
-    session.receive(kind, stream, memoryview(payload), None, now, events)  # type: ignore[arg-type]
+    session.receive(kind, stream, memoryview(payload), MessageReader(Codec(), calls, lambda _: None), now, events)
     return events
 
 

@@ -14,6 +14,10 @@ __all__ = ["TOLERANCE", "Change", "changes", "verdict"]
 TOLERANCE = 0.10
 """A cost that grows by more than this fails; one that shrinks by more should be accepted, so that it stays small."""
 
+TOLERANCE_OF_ANOTHER_PYTHON = 0.25
+"""With another minor version of Python even the ratio to the limit is another one: between 3.11 and 3.13 the same code
+differs by up to 15 %, since ours is more bytecode and the limits are more C."""
+
 NOTHING = 0.01
 """What is counted less than once in a hundred calls counts as zero: a tenth of nothing is no bound."""
 
@@ -102,16 +106,22 @@ def _change(metric: Metric, old: Run, new: Run) -> Change:
     if not limit_before or not limit_now:
         return Change(metric.name, "not compared", before, now, differing)
     before, now = before / limit_before, now / limit_now
-    return Change(metric.name, judge(before, now), before, now, differing)
+    tolerance = TOLERANCE if python_of(old) == python_of(new) else TOLERANCE_OF_ANOTHER_PYTHON
+    return Change(metric.name, judge(before, now, tolerance), before, now, differing)
 
 
-def judge(before: float, now: float) -> Kind:
+def python_of(run: Run) -> str:
+    """The interpreter without its patch level."""
+    return run.figure_of("python").rpartition(".")[0]
+
+
+def judge(before: float, now: float, tolerance: float = TOLERANCE) -> Kind:
     """Whether a cost grew or shrank by more than the tolerance."""
     if max(before, now) < NOTHING:
         return "kept"
-    if now > before * (1 + TOLERANCE) + ROUNDING:
+    if now > before * (1 + tolerance) + ROUNDING:
         return "grown"
-    if now < before * (1 - TOLERANCE) - ROUNDING:
+    if now < before * (1 - tolerance) - ROUNDING:
         return "shrunk"
     return "kept"
 

@@ -120,6 +120,21 @@ def test_in_another_environment_growth_with_the_limit_is_the_environments() -> N
     assert (found.kind, found.old, found.new, found.differing) == ("kept", 2.0, 2.0, ("python",))
 
 
+@pytest.mark.parametrize(
+    ("python", "now", "kind"),
+    [
+        ("CPython 3.11.9", 222.0, "grown"),
+        ("CPython 3.13.0", 222.0, "kept"),
+        ("CPython 3.13.0", 248.0, "kept"),
+        ("CPython 3.13.0", 252.0, "grown"),
+        ("CPython 3.13.0", 148.0, "shrunk"),
+    ],
+)
+def test_another_minor_version_of_python_has_a_wider_bound(python: str, now: float, kind: str) -> None:
+    old, new = run({OURS: 200.0, BARE: 100.0}), run({OURS: now, BARE: 100.0}, python=python)
+    assert only_change(old, new).kind == kind
+
+
 def test_in_another_environment_growth_beyond_the_limit_fails() -> None:
     old, new = run({OURS: 200.0, BARE: 100.0}), run({OURS: 220.0, BARE: 95.0}, libc="glibc 2.41")
     lines, is_open = verdict(changes(old, new))

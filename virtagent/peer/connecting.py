@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -12,7 +11,6 @@ import virtagent_transports
 from virtagent.errors import ChannelError, NobodyAnswers
 from virtagent.peer.channel import Channel
 from virtagent.peer.handler import Handler, Router
-from virtagent.peer.lock import ChannelLock
 from virtagent.peer.options import PeerOptions
 from virtagent.peer.peer import Peer
 from virtagent.peer.state import PeerState
@@ -20,6 +18,8 @@ from virtagent.peer.state import PeerState
 if TYPE_CHECKING:
     from collections.abc import Generator
     from types import TracebackType
+
+    from virtagent.peer.lock import ChannelLock
 
 __all__ = ["Connecting", "ConnectingPeer"]
 
@@ -84,6 +84,8 @@ class ConnectingPeer(Peer):
         self._supervisor = self._loop.create_task(self._supervise(), name=f"connect {self.name}")
 
     async def _supervise(self) -> None:
+        import random  # noqa: PLC0415 - as for the lock
+
         retry = self.options.first_retry
         while not self._closing:
             channel = self.channel
@@ -117,6 +119,8 @@ def socket_lock(url: str) -> ChannelLock | None:
     parsed = virtagent_transports.ChannelUrl.parse(url)
     if parsed.scheme != "unix" or parsed.target.startswith("@"):
         return None
+    from virtagent.peer.lock import ChannelLock  # noqa: PLC0415 - a side that only listens holds none
+
     return ChannelLock(parsed.target)
 
 

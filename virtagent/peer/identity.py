@@ -6,16 +6,18 @@ import hashlib
 import socket
 import sys
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from virtagent import __version__
 from virtagent.protocol.announcement import Identity
 
+if TYPE_CHECKING:
+    from _typeshed import StrPath
+
 __all__ = ["local_identity"]
 
-MACHINE_ID = Path("/etc/machine-id")
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+MACHINE_ID = "/etc/machine-id"
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 def local_identity(
@@ -36,10 +38,11 @@ def local_identity(
     )
 
 
-def read_line(path: Path) -> str:
+def read_line(path: StrPath) -> str:
     """The first line of a file; "" where it cannot be read."""
     try:
-        return path.read_text().split("\n", 1)[0].strip()
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.readline().strip()
     except OSError:
         return ""
 

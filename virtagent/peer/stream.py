@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from virtagent.errors import ResourceExhausted, StreamReset, UsageError, VirtagentError, error_to_wire
 from virtagent.protocol.streams import Stream as ProtocolStream
+from virtagent.protocol.streams import StreamTable
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -62,8 +63,10 @@ class StreamEnd(ProtocolStream):
     They are two objects so that a ``Stream`` which nobody holds any more can be noticed and reset.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self, table: StreamTable, identifier: int, *, sends: bool, receives: bool, items: bool, priority: int
+    ) -> None:
+        super().__init__(table, identifier, sends=sends, receives=receives, items=items, priority=priority)
         self.chunks: deque[bytes] = deque()
         self.ended = not self.receives
         self.error: VirtagentError | None = None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import msgpack
+from mypy_extensions import mypyc_attr
 
 from virtagent.errors import SessionLost, StreamReset, VirtagentError
 from virtagent.protocol.codec import EXT_STREAM, Codec, peer_error
@@ -29,6 +30,7 @@ LONGEST_STREAM_ERROR: Final = 192
 """Bytes of the text of an error that ends a stream: it must fit the smallest frame limit, 256 bytes."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Stream:
     """One stream of a session. The asyncio face derives from this and overrides the ``on_...`` methods.
 

@@ -85,9 +85,7 @@ def compare(run: Run, names: Names, options: argparse.Namespace) -> int:
     print(text_tables(run.metrics, found, names))
     print("", *lines, sep="\n")
     if accepted is None:
-        print(
-            f"there is no baseline of {code} code to compare with: run the same with --accept, without --only and --count"
-        )
+        print(f"there is no baseline of {code} code to compare with: run this with --accept, for all rows")
         return 1
     print("the gate is open" if is_open else "the gate is shut")
     return 0 if is_open else 1

@@ -61,10 +61,7 @@ def test_without_a_baseline_the_gate_is_shut_and_says_how_to_make_one(
     counted: Counted, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command.main([]) == 1
-    assert (
-        "there is no baseline of interpreted code to compare with: run the same with --accept"
-        in capsys.readouterr().out
-    )
+    assert "there is no baseline of interpreted code to compare with: run this with --accept" in capsys.readouterr().out
 
 
 def test_accepting_makes_the_baseline_and_the_page_and_opens_the_gate(

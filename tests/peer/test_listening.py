@@ -206,6 +206,7 @@ async def test_garbage_is_closed_and_reported(short_tmp: Path, caplog: pytest.Lo
     assert "neither frames nor msgpack-RPC (first byte 0x47)" in caplog.text
 
 
+@pytest.mark.interpreted  # a Final constant is in the code when compiled
 async def test_a_client_that_says_nothing_is_closed_after_a_while(
     short_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

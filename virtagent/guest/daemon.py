@@ -7,15 +7,14 @@ import logging
 import os
 import signal
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 import virtagent_transports
 from virtagent.errors import ChannelUnavailable
 from virtagent.guest.agent import AgentService
 from virtagent.guest.bench import BenchService
-from virtagent.guest.down_reason import down_reason
-from virtagent.guest.dump import dump
 from virtagent.guest.files import FilesService
 from virtagent.guest.installed import installed_handlers
 from virtagent.guest.log import Followers, LogService
@@ -39,8 +38,7 @@ PATIENCE = 2.0
 MESSAGES = {"stop": "the agent was stopped", "shutdown": "the guest shuts down", "reboot": "the guest reboots"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DaemonOptions:
+class DaemonOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How the daemon runs.
 
     Attributes:
@@ -147,7 +145,12 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(each, self._on_signal, each)
-        loop.add_signal_handler(signal.SIGUSR1, lambda: dump(self._channels))
+        loop.add_signal_handler(signal.SIGUSR1, self._dump)
+
+    def _dump(self) -> None:
+        from virtagent.guest.dump import dump  # noqa: PLC0415 - for people who look into a fault
+
+        dump(self._channels)
 
     def _on_signal(self, which: signal.Signals) -> None:
         if self._signalled:
@@ -162,6 +165,8 @@ class Daemon:
 
     async def _stop(self) -> None:
         """Tell hosts why, let running calls end, say goodbye (section G)."""
+        from virtagent.guest.down_reason import down_reason  # noqa: PLC0415 - at the end only
+
         notify_manager("STOPPING=1")
         reason = await asyncio.to_thread(down_reason) if self._signalled else "stop"
         message = MESSAGES.get(reason, reason)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
 from virtagent.peer.identity import BOOT_ID, MACHINE_ID, read_line
 
@@ -21,10 +20,10 @@ __all__ = [
     "virtualization",
 ]
 
-OS_RELEASE = (Path("/etc/os-release"), Path("/usr/lib/os-release"))
+OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
 """The second one counts where the first is missing (os-release(5))."""
 
-_DMI = Path("/sys/class/dmi/id")
+_DMI = "/sys/class/dmi/id"
 _VENDORS = {
     "QEMU": "qemu",
     "VMware, Inc.": "vmware",
@@ -70,10 +69,15 @@ def load() -> tuple[float, float, float] | None:
         return None
 
 
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
+
+
 def memory(field: str) -> int | None:
     """Bytes, of a field of /proc/meminfo such as ``MemTotal``."""
     try:
-        text = Path("/proc/meminfo").read_text()
+        text = _read("/proc/meminfo")
     except OSError:
         return None
     for line in text.splitlines():
@@ -87,7 +91,7 @@ def os_release() -> dict[str, str]:
     """The fields of os-release(5)."""
     for path in OS_RELEASE:
         try:
-            return parse_os_release(path.read_text("utf-8", "replace"))
+            return parse_os_release(_read(path))
         except OSError:
             continue
     return {}
@@ -112,18 +116,18 @@ def parse_os_release(text: str) -> dict[str, str]:
 
 def virtualization() -> str:
     """Which hypervisor or container this runs in, in systemd-detect-virt's words; "" if that cannot be told."""
-    container = read_line(Path("/run/systemd/container"))
+    container = read_line("/run/systemd/container")
     if container:
         return container
-    if Path("/.dockerenv").exists():
+    if os.path.exists("/.dockerenv"):
         return "docker"
-    xen = read_line(Path("/sys/hypervisor/type"))
+    xen = read_line("/sys/hypervisor/type")
     if xen:
         return xen
-    clocks = read_line(Path("/sys/devices/system/clocksource/clocksource0/available_clocksource")).split()
+    clocks = read_line("/sys/devices/system/clocksource/clocksource0/available_clocksource").split()
     if "kvm-clock" in clocks:
         return "kvm"
-    vendor = read_line(_DMI / "sys_vendor")
+    vendor = read_line(f"{_DMI}/sys_vendor")
     if vendor in _VENDORS and not (vendor == "Microsoft Corporation" and not _hypervisor_flag()):
         return _VENDORS[vendor]
     flag = _hypervisor_flag()
@@ -133,7 +137,7 @@ def virtualization() -> str:
 def _hypervisor_flag() -> bool | None:
     """Whether the processor says that there is a hypervisor; None where processors do not say."""
     try:
-        text = Path("/proc/cpuinfo").read_text()
+        text = _read("/proc/cpuinfo")
     except OSError:
         return None
     for line in text.splitlines():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Container
-from pathlib import Path
 
 from virtagent.guest.packages import packages_with_services
 from virtagent.peer.handler import Handler
@@ -13,6 +12,13 @@ from virtagent.peer.handler import Handler
 __all__ = ["installed_handlers"]
 
 log = logging.getLogger("virtagent.daemon")
+
+
+def _has_modules(folder: str) -> bool:
+    try:
+        return any(name.endswith(".py") for name in os.listdir(folder))
+    except OSError:
+        return False
 
 
 def installed_handlers(folder: str | None, taken: Container[str]) -> list[Handler]:
@@ -23,7 +29,7 @@ def installed_handlers(folder: str | None, taken: Container[str]) -> list[Handle
         taken: the names of the agent's own methods, which nobody may replace.
     """
     packages = any(packages_with_services())
-    drop_ins = folder is not None and any(Path(folder).glob("*.py"))
+    drop_ins = folder is not None and _has_modules(folder)
     if folder is not None and not os.path.isdir(folder):
         log.warning("%s: no such folder of services; create it, or leave --services out", folder)
     if not packages and not drop_ins:

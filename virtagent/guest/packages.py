@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["packages_with_services"]
 
@@ -25,9 +28,13 @@ def packages_with_services(path: list[str] | None = None) -> Iterator[Path]:
         except OSError:
             continue
         for each in found:
-            points = Path(each.path, "entry_points.txt")
+            points = f"{each.path}/entry_points.txt"
             try:
-                if SECTION in points.read_text("utf-8", "replace").splitlines():
-                    yield points
+                with open(points, encoding="utf-8", errors="replace") as file:
+                    named = SECTION in file.read().splitlines()
             except OSError:
                 continue
+            if named:
+                from pathlib import Path  # noqa: PLC0415 - most guests have no such package, and need no pathlib
+
+                yield Path(points)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from pathlib import Path
 
 from virtagent.guest import facts
 from virtagent.peer.identity import read_line
@@ -14,14 +13,14 @@ __all__ = ["down_reason_file", "runtime_directory", "start_reason"]
 DIRECTORY = "/run/virtagent"
 
 
-def runtime_directory() -> Path:
+def runtime_directory() -> str:
     """``$VIRTAGENT_RUNTIME_DIR``, by default /run/virtagent; it may not exist."""
-    return Path(os.environ.get("VIRTAGENT_RUNTIME_DIR") or DIRECTORY)
+    return os.environ.get("VIRTAGENT_RUNTIME_DIR") or DIRECTORY
 
 
-def down_reason_file() -> Path:
+def down_reason_file() -> str:
     """Where an init system's script may write why the agent will be stopped: ``down-reason``, one word."""
-    return runtime_directory() / "down-reason"
+    return os.path.join(runtime_directory(), "down-reason")
 
 
 def start_reason() -> str:
@@ -30,11 +29,13 @@ def start_reason() -> str:
     What is left of an earlier stop (``down-reason``) is taken away: the machine did not go down.
     """
     directory = runtime_directory()
-    seen = directory / "boot-id"
+    seen = os.path.join(directory, "boot-id")
     boot = facts.boot_id()
     again = bool(boot) and read_line(seen) == boot
     with contextlib.suppress(OSError):
-        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-        down_reason_file().unlink(missing_ok=True)
-        seen.write_text(f"{boot}\n")
+        os.makedirs(directory, mode=0o755, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(down_reason_file())
+        with open(seen, "w", encoding="ascii") as file:
+            file.write(f"{boot}\n")
     return "restart" if again else "boot"

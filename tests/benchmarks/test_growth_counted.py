@@ -36,17 +36,6 @@ LINEAR = (
 FLAT = ("calls_beside_open_ones", "stream_beside_open_ones")
 OF_BYTES = ("long_message", "long_stream")
 
-KNOWN_DEFECTS = {
-    "loading": "each service that is loaded makes a set of all names anew",
-}
-"""What is super-linear and has been reported; the fix takes its line away."""
-
-
-def known(name: str) -> Any:
-    """A parameter, expected to fail where it is a known defect."""
-    marks = [pytest.mark.xfail(reason=KNOWN_DEFECTS[name])] if name in KNOWN_DEFECTS else []
-    return pytest.param(name, marks=marks)
-
 
 def function_calls(action: Action) -> int:
     """How many functions an action calls, of Python and of C; garbage is not collected meanwhile."""
@@ -78,7 +67,7 @@ def test_every_workload_is_tested() -> None:
     assert {*LINEAR, *FLAT, *OF_BYTES} == set(WORKLOADS)
 
 
-@pytest.mark.parametrize("name", [known(each) for each in LINEAR])
+@pytest.mark.parametrize("name", LINEAR)
 def test_twice_as_many_take_twice_the_work(name: str) -> None:
     assert ratio(name, COUNT, 2 * COUNT) <= DOUBLE
 
@@ -111,8 +100,7 @@ class Late(Service, name="late"):
         return value
 
 
-@pytest.mark.parametrize("_", [known("loading")])
-def test_loading_a_service_looks_at_none_of_those_that_are_loaded(_: str) -> None:
+def test_loading_a_service_looks_at_none_of_those_that_are_loaded() -> None:
     loading = Loading([LoadedService("test", [Watched("other.method", "inline", lambda context, params: None)])])
     Watched.looks = 0
     loading.attempt("test", Late)

@@ -63,6 +63,10 @@ class Loading:
 
     loaded: list[LoadedService] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    _taken: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self._taken.update(each.name for each in self.handlers)
 
     @property
     def handlers(self) -> list[Handler]:
@@ -73,17 +77,18 @@ class Loading:
         """Load one thing; whatever goes wrong in foreign code becomes a problem."""
         try:
             handlers = [handler for each in _services_in(load()) for handler in each]
-            taken = {each.name for each in self.handlers}
+            names: set[str] = set()
             for name in (each.name for each in handlers):
-                if name in taken:
+                if name in self._taken or name in names:
                     raise UsageError(f"the method {name!r} exists already; give the service another name")
-                taken.add(name)
+                names.add(name)
         except UsageError as error:
             self.problems.append(Problem(source, str(error)))
         except (Exception, SystemExit) as error:
             text = " ".join(str(error).split())
             self.problems.append(Problem(source, f"{type(error).__name__}: {text}" if text else type(error).__name__))
         else:
+            self._taken |= names
             self.loaded.append(LoadedService(source, handlers))
 
 

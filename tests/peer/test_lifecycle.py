@@ -184,6 +184,21 @@ async def test_cancelling_a_close_closes_at_once() -> None:
         assert isinstance(call.exception(), SessionLost)
 
 
+async def test_a_close_says_no_goodbye_to_a_transport_that_the_loop_has_closed_already() -> None:
+    """uvloop does so when a connect is cancelled, says it only in its next turn, and raises for whoever writes."""
+    async with peer_pair() as (a, _):
+        assert a.channel is not None
+        assert a.channel.transport is not None
+        a.channel.transport.abort()
+
+        def closed(data: Any) -> None:
+            raise RuntimeError("the handler is closed")
+
+        a.channel.transport.write = closed  # type: ignore[method-assign]
+        await a.aclose()
+        assert a.state is CLOSED
+
+
 async def test_a_close_does_not_wait_for_ever_for_a_peer_that_does_not_read() -> None:
     pair, loop = memory_pair(), virtual_loop()
     async with peer_pair(handlers_b=[ECHO], pair=pair) as (a, _):

@@ -6,7 +6,7 @@ import asyncio
 import os
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from .write_queue import Bytes, WriteQueue
 
@@ -17,7 +17,13 @@ WRITES_PER_TURN = 16
 
 
 class WriteSide(asyncio.Transport):
-    """Writes to a non-blocking descriptor, at once where possible and else when the loop says that it is writable."""
+    """Writes to a non-blocking descriptor, at once where possible and else when the loop says that it is writable.
+
+    Attributes:
+        gathers: ``writelines`` copies nothing and needs one system call (asyncio's own joins before Python 3.12).
+    """
+
+    gathers: ClassVar[bool] = True
 
     def __init__(
         self,

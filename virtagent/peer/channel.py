@@ -63,11 +63,13 @@ class Channel(asyncio.BufferedProtocol):
         self.transport: asyncio.Transport | None = None
         self.user: ChannelUser | None = None
         self.paused = False
+        self._gathers = False
         self.closed: asyncio.Future[Exception | None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
         self.transport = transport  # type: ignore[assignment]
+        self._gathers = getattr(transport, "gathers", False)
         self.closed = asyncio.get_running_loop().create_future()
         limits = getattr(transport, "set_write_buffer_limits", None)
         if limits is not None:
@@ -114,12 +116,15 @@ class Channel(asyncio.BufferedProtocol):
             self.user.channel_down(self, exc)
 
     def write(self, buffers: list[Any]) -> None:
-        """Write what the core gave: small buffers joined, large ones as they are."""
+        """Write what the core gave: at once where the transport gathers; else small buffers joined, large as is."""
         transport = self.transport
         if transport is None:
             return
         if len(buffers) == 1:
             transport.write(buffers[0])
+            return
+        if self._gathers:
+            transport.writelines(buffers)
             return
         small: list[Any] = []
         for buffer in buffers:
@@ -132,6 +137,11 @@ class Channel(asyncio.BufferedProtocol):
             transport.write(buffer)
         if small:
             transport.write(b"".join(small))
+
+    @property
+    def closing(self) -> bool:
+        """Nothing can be written any more: the loop may have closed the transport and not yet said so."""
+        return self.transport is None or self.transport.is_closing()
 
     def close(self) -> None:
         """Close the transport; what it holds is still written."""

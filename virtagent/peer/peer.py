@@ -180,7 +180,7 @@ class Peer(Caller, Link):
         return self._call(method, join_arguments(method, args, params) if args else params, None)
 
     def notify(self, method: str, /, *args: Any, **params: Any) -> None:
-        self._notify(method, join_arguments(method, args, params), None)
+        self._notify(method, join_arguments(method, args, params) if args else params, None)
 
     def stream(self, method: str, /, *args: Any, **params: Any) -> StreamCall:
         return StreamCall(self, method, args, params)
@@ -225,10 +225,16 @@ class Peer(Caller, Link):
                     deadline = call.deadline
 
     def _notify(self, method: str, payload: Any, options: CallOptions | None) -> None:
-        self._check_usable()
-        _, priority, metadata = self._terms(None, options)
-        self._core.notify(method, payload, priority=priority, metadata=metadata)
-        self._flush_soon()
+        if not self._usable:
+            self._check_may_come()
+            raise SessionLost(self._explain(), may_have_run=False)
+        if options is None:
+            self._core.notify(method, payload)
+        else:
+            _, priority, metadata = self._terms(None, options)
+            self._core.notify(method, payload, priority=priority, metadata=metadata)
+        if not self._flush_scheduled:
+            self._flush_soon()
 
     def _terms(
         self, context: Context | None, options: CallOptions | None
@@ -270,12 +276,6 @@ class Peer(Caller, Link):
         except TimeoutError:
             raise DeadlineExceeded(f"{method}: not sent: {self.detail}", may_have_run=False) from None
         return deadline
-
-    def _check_usable(self) -> None:
-        if not self._usable:
-            self._check_fork()
-            self._check_may_come()
-            raise SessionLost(self._explain(), may_have_run=False)
 
     def _check_fork(self) -> None:
         if self._generation != generation():
@@ -369,7 +369,8 @@ class Peer(Caller, Link):
         try:
             if self._usable:
                 await self._drain(patience)
-                await self._say_goodbye(reason, message, patience)
+                if self._channel is not None and not self._channel.closing:
+                    await self._say_goodbye(reason, message, patience)
         finally:
             await self._tear_down()
 

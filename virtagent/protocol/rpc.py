@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from virtagent.errors import DeadlineExceeded, SessionLost, StreamReset, UsageError
 from virtagent.protocol.call import METADATA, NO_METADATA, Call, Notification, Request, RequestEnded
-from virtagent.protocol.codec import UNSENDABLE, Codec, peer_error, unsendable
+from virtagent.protocol.codec import LARGEST_KEPT, UNSENDABLE, Codec, peer_error, unsendable
 from virtagent.protocol.limits import MAX_METADATA, MAX_METHOD_NAME, Limits
 from virtagent.protocol.schedule import BULK, NORMAL, URGENT, Outgoing
 from virtagent.protocol.streams import Stream
@@ -370,7 +370,11 @@ class CallTable:
 
     def _receive_notification(self, message: list[Any], streams: list[Stream] | None, events: list[Any]) -> None:
         method, params = message[1], message[2]
-        if check_method(method, params) is not None:
+        if (
+            type(method) is not str
+            or not 0 < len(method) <= SHORT_NAME
+            or not (type(params) is dict or type(params) is list or params is None)
+        ) and check_method(method, params) is not None:
             self.malformed += 1
             reset_all(streams)
             return

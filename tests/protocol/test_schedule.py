@@ -24,7 +24,7 @@ from virtagent.protocol.frames import (
     FrameReader,
     FrameWriter,
 )
-from virtagent.protocol.schedule import BULK, NORMAL, URGENT, Buffers, Outgoing, Scheduler
+from virtagent.protocol.schedule import BULK, JOIN_BELOW, NORMAL, URGENT, Buffers, Outgoing, Scheduler
 
 LIMIT = 256
 
@@ -188,6 +188,23 @@ def test_every_message_arrives_once_whatever_its_size(sizes: list[int], budget: 
     assert sorted(got) == sorted(sent)
     assert not partial
     assert all(message.has_left == 1 for message in messages)
+
+
+@pytest.mark.parametrize("company", [False, True])
+def test_a_large_message_is_handed_out_as_it_is_and_a_small_one_behind_its_header(company: bool) -> None:
+    """A copy of a large message costs more than a second buffer; either way the frame is the same."""
+    scheduler = Scheduler(1 << 20)
+    large, small = bytes(JOIN_BELOW), bytes(JOIN_BELOW - 1)
+    for data, buffers in ((large, 2), (small, 1)):
+        writer = FrameWriter(1, check_payload=False)
+        if company:  # a message that waits with others takes the way of the queue
+            scheduler.message(URGENT, Message(b"x"))
+        scheduler.message(NORMAL, Message(data))
+        out: Buffers = []
+        scheduler.emit(writer, 10**9, 0.0, out)
+        assert len(out) == buffers + company
+        assert b"".join(out[company:]).endswith(data)
+        assert any(piece is data for piece in out) is (data is large)
 
 
 def test_a_forgotten_message_is_never_sent() -> None:

@@ -418,10 +418,11 @@ class Connection(Endpoint):
             if not scheduler.has_data:
                 return []
             if scheduler.sole is not None:
-                frame = scheduler.emit_sole(session.writer, scheduler.sole, now)
-                if frame is not None:
+                out: Buffers = []
+                scheduler.emit_sole(session.writer, scheduler.sole, now, out)
+                if out:
                     session.keepalive.last_sent = now
-                    return [frame]
+                    return out
         return self._data_to_send(now)
 
     def _data_to_send(self, now: float) -> Buffers:

@@ -6,7 +6,7 @@ import struct
 from collections import deque
 from typing import Final, Protocol
 
-from virtagent.protocol.frames import ABORT, BATCH, FLAG_FIRST, FLAG_LAST, FRAGMENT, FrameWriter
+from virtagent.protocol.frames import ABORT, BATCH, FLAG_FIRST, FLAG_LAST, FRAGMENT, MESSAGE, FrameWriter
 
 __all__ = ["BULK", "CONTROL", "NORMAL", "URGENT", "Outgoing", "Scheduler", "Source"]
 
@@ -20,6 +20,9 @@ MOST_CONTROL: Final = 4096
 
 SHARE: Final = 8
 """A class that waits gets at least one byte in this many (rule P2)."""
+
+JOIN_BELOW: Final = 16 * 1024
+"""Bytes of a message that are copied behind their header, for one buffer instead of two."""
 
 BATCH_HEADER: Final = struct.Struct(">BH")
 BATCH_MARK: Final = 0xDC
@@ -141,7 +144,7 @@ class MessageQueue:
                 self._scheduler.start_transfer(self, message, data)
             else:
                 message.left()
-                out.append(writer.message(data))
+                emit_message(writer, data, out)
             return False
         self._emit_batch(writer, limit, now, out)
         self.in_ring = bool(self)
@@ -172,7 +175,7 @@ class MessageQueue:
             message.left()
             batch.append(following)
         if len(batch) == 2:
-            out.append(writer.message(batch[1]))
+            emit_message(writer, batch[1], out)
         else:
             batch[0] = BATCH_HEADER.pack(BATCH_MARK, len(batch) - 1)
             out.append(writer.joined(BATCH, batch))
@@ -277,25 +280,24 @@ class Scheduler:
         self._sources += 1
         self._rings[self._queues.index(queue)].append(transfer)
 
-    def emit_sole(self, writer: FrameWriter, message: Outgoing, now: float) -> bytes | None:
-        """The frame of the message that waits alone; None where it is not wanted any more, or has become a transfer."""
+    def emit_sole(self, writer: FrameWriter, message: Outgoing, now: float, out: Buffers) -> None:
+        """Append the frame of the message that waits alone; nothing if it is not wanted, or has become a transfer."""
         self.sole = None
         data = message.take(now) if message.late else message.data
         if data is not None and len(data) > self._limit:
             self.start_transfer(self._queues[self._sole_priority], message, data)
-            return None
+            return
         self.has_data = False
-        if data is None:
-            return None
-        message.left()
-        return writer.message(data)
+        if data is not None:
+            message.left()
+            emit_message(writer, data, out)
 
     def emit(self, writer: FrameWriter, budget: int, now: float, out: Buffers) -> None:
         """Append frames to ``out`` until ``budget`` bytes are reached or nothing is left."""
         total = 0
-        if self.sole is not None and (frame := self.emit_sole(writer, self.sole, now)) is not None:
-            out.append(frame)
-            total = len(frame)
+        if self.sole is not None:
+            self.emit_sole(writer, self.sole, now, out)
+            total = sum(map(len, out))
         if self._control:
             for kind, stream, payload in self._control:
                 out.append(writer.frame(kind, stream, payload))
@@ -337,3 +339,11 @@ class Scheduler:
                 continue
             owed = self._owed[priority] + size / SHARE
             self._owed[priority] = min(owed - size if priority == chosen else owed, float(self._limit))
+
+
+def emit_message(writer: FrameWriter, data: bytes, out: Buffers) -> None:
+    """Append a MESSAGE frame, its header joined to a small message only: a copy of a large one costs more."""
+    if len(data) < JOIN_BELOW:
+        out.append(writer.message(data))
+    else:
+        out += writer.pieces(MESSAGE, 0, [data])

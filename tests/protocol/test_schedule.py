@@ -193,9 +193,9 @@ def test_every_message_arrives_once_whatever_its_size(sizes: list[int], budget: 
 @pytest.mark.parametrize("company", [False, True])
 def test_a_large_message_is_handed_out_as_it_is_and_a_small_one_behind_its_header(company: bool) -> None:
     """A copy of a large message costs more than a second buffer; either way the frame is the same."""
-    scheduler = Scheduler(1 << 20)
     large, small = bytes(JOIN_BELOW), bytes(JOIN_BELOW - 1)
     for data, buffers in ((large, 2), (small, 1)):
+        scheduler = Scheduler(1 << 20)
         writer = FrameWriter(1, check_payload=False)
         if company:  # a message that waits with others takes the way of the queue
             scheduler.message(URGENT, Message(b"x"))

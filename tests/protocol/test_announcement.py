@@ -129,3 +129,17 @@ def test_without_a_common_version_there_is_no_agreement() -> None:
         agree(Announcement(identity=Identity(), versions=(1,)), Announcement(identity=Identity(), versions=(2,)))
         is None
     )
+
+
+def test_features_that_are_equal_and_not_the_same_are_told_as_they_are() -> None:
+    """Maps are remembered; 1 and True are one key of a dict."""
+    for value in (1, True, 1.0):
+        packed = Announcement(identity=Identity(features={"x": value})).pack()
+        assert type(msgpack.unpackb(packed)["features"]["x"]) is type(value)
+
+
+def test_what_is_said_again_is_neither_packed_nor_unpacked_again() -> None:
+    announcement = Announcement(identity=Identity(name="web1"))
+    data = announcement.pack()
+    assert Announcement(identity=Identity(name="web1")).pack() is data
+    assert Announcement.unpack(memoryview(data)) is Announcement.unpack(data)

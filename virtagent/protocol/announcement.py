@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import msgpack
@@ -33,7 +34,7 @@ class Identity:
         software: program and version.
         machine, boot: ids that are stable for the machine, and for one boot of it.
         digest: changes when this side's methods change.
-        features: features that this side offers, with their parameters.
+        features: features that this side offers, with their parameters; not to be changed.
     """
 
     role: str = ""
@@ -42,7 +43,7 @@ class Identity:
     machine: str = ""
     boot: str = ""
     digest: str = ""
-    features: Mapping[str, Any] = field(default_factory=dict)
+    features: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,58 +78,82 @@ class Announcement:
 
     def pack(self) -> bytes:
         """The map on the wire."""
-        who = self.identity
-        texts = ("role", "name", "software", "machine", "boot", "digest")
-        content: dict[str, Any] = {key: shortened(value) for key in texts if (value := getattr(who, key))}
-        content["versions"] = list(self.versions)
-        content["limits"] = {key: getattr(self, key) for key in ("frame", "message", "calls", "streams", "window")}
-        if who.features:
-            content["features"] = dict(who.features)
-        content["keepalive"] = round(self.keepalive * 1000)
-        content["deadline"] = round(self.deadline * 1000)
-        content["check"] = self.check
-        if self.line_rate is not None:
-            content["line_rate"] = self.line_rate
-        if self.exclusive:
-            content["exclusive"] = True
-        data = msgpack.packb(content, unicode_errors="surrogateescape")
-        if len(data) > MAX_HELLO - HEAD.size:
-            raise UsageError(f"this side's hello is {len(data)} bytes long: offer fewer or shorter features")
-        return data
+        return packed(self) if self.identity.features else packed_before(self)
 
     @classmethod
     def unpack(cls, data: bytes | memoryview) -> Announcement | None:
         """Read a peer's map; None where it is no map at all."""
-        try:
-            content = msgpack.unpackb(data, unicode_errors="surrogateescape")
-        except (ValueError, msgpack.StackError):
-            return None
-        if type(content) is not dict:
-            return None
-        limits = typed(content, "limits", dict, {})
-        features = {key: value for key, value in typed(content, "features", dict, {}).items() if type(key) is str}
-        return cls(
-            identity=Identity(
-                role=text(content, "role"),
-                name=text(content, "name"),
-                software=text(content, "software"),
-                machine=text(content, "machine"),
-                boot=text(content, "boot"),
-                digest=text(content, "digest"),
-                features=dict(list(features.items())[:MOST_FEATURES]),
-            ),
-            versions=tuple(each for each in typed(content, "versions", list, [1])[:16] if type(each) is int),
-            frame=bounded(limits, "frame", 256, 256, 0xFFFFFF),
-            message=bounded(limits, "message", 1024 * 1024, 256, 0xFFFFFFFF),
-            calls=bounded(limits, "calls", 64, 1, 1 << 31),
-            streams=bounded(limits, "streams", 32, 0, 1 << 31),
-            window=bounded(limits, "window", 2048, 1, 1 << 31),
-            keepalive=bounded(content, "keepalive", 0, 0, 86_400_000) / 1000,
-            deadline=bounded(content, "deadline", 60_000, 0, 1 << 40) / 1000,
-            check=typed(content, "check", bool, True),
-            line_rate=bounded(content, "line_rate", 0, 0, 1 << 40) or None,
-            exclusive=typed(content, "exclusive", bool, False),
-        )
+        return unpacked_before(bytes(data)) if len(data) <= MAX_HELLO else unpacked(data)
+
+
+KEPT = 64
+"""How many maps are remembered of each direction: a hello is sent and received twice for a session, and those who
+come again, or have much in common, say the same again. They are at most 1 KiB each, whatever a peer sends."""
+
+
+def packed(announcement: Announcement) -> bytes:
+    """See :meth:`Announcement.pack`."""
+    who = announcement.identity
+    texts = ("role", "name", "software", "machine", "boot", "digest")
+    limits = ("frame", "message", "calls", "streams", "window")
+    content: dict[str, Any] = {key: shortened(value) for key in texts if (value := getattr(who, key))}
+    content["versions"] = list(announcement.versions)
+    content["limits"] = {key: getattr(announcement, key) for key in limits}
+    if who.features:
+        content["features"] = dict(who.features)
+    content["keepalive"] = round(announcement.keepalive * 1000)
+    content["deadline"] = round(announcement.deadline * 1000)
+    content["check"] = announcement.check
+    if announcement.line_rate is not None:
+        content["line_rate"] = announcement.line_rate
+    if announcement.exclusive:
+        content["exclusive"] = True
+    data = msgpack.packb(content, unicode_errors="surrogateescape")
+    if len(data) > MAX_HELLO - HEAD.size:
+        raise UsageError(f"this side's hello is {len(data)} bytes long: offer fewer or shorter features")
+    return data
+
+
+packed_before = lru_cache(KEPT)(packed)
+"""The same, remembered; not for features, which are compared by value: 1 and True are equal, and not the same."""
+
+
+def unpacked(data: bytes | memoryview) -> Announcement | None:
+    """See :meth:`Announcement.unpack`."""
+    try:
+        content = msgpack.unpackb(data, unicode_errors="surrogateescape")
+    except (ValueError, msgpack.StackError):
+        return None
+    if type(content) is not dict:
+        return None
+    limits = typed(content, "limits", dict, {})
+    features = {key: value for key, value in typed(content, "features", dict, {}).items() if type(key) is str}
+    return Announcement(
+        identity=Identity(
+            role=text(content, "role"),
+            name=text(content, "name"),
+            software=text(content, "software"),
+            machine=text(content, "machine"),
+            boot=text(content, "boot"),
+            digest=text(content, "digest"),
+            features=dict(list(features.items())[:MOST_FEATURES]),
+        ),
+        versions=tuple(each for each in typed(content, "versions", list, [1])[:16] if type(each) is int),
+        frame=bounded(limits, "frame", 256, 256, 0xFFFFFF),
+        message=bounded(limits, "message", 1024 * 1024, 256, 0xFFFFFFFF),
+        calls=bounded(limits, "calls", 64, 1, 1 << 31),
+        streams=bounded(limits, "streams", 32, 0, 1 << 31),
+        window=bounded(limits, "window", 2048, 1, 1 << 31),
+        keepalive=bounded(content, "keepalive", 0, 0, 86_400_000) / 1000,
+        deadline=bounded(content, "deadline", 60_000, 0, 1 << 40) / 1000,
+        check=typed(content, "check", bool, True),
+        line_rate=bounded(content, "line_rate", 0, 0, 1 << 40) or None,
+        exclusive=typed(content, "exclusive", bool, False),
+    )
+
+
+unpacked_before = lru_cache(KEPT)(unpacked)
+"""The same, remembered."""
 
 
 @dataclass(frozen=True, slots=True)

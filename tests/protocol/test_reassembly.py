@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from virtagent.protocol.codec import Codec
 from virtagent.protocol.frames import FLAG_FIRST, FLAG_LAST, FRAGMENT
-from virtagent.protocol.limits import SERIAL
-from virtagent.protocol.reassembly import Reassembly, TooLong
+from virtagent.protocol.limits import SERIAL, Limits
+from virtagent.protocol.reassembly import LARGEST_SPARE, Reassembly, TooLong
 
 LIMITS = replace(SERIAL, message=1000, reassembly=1500, transfers=3)
 FIRST, LAST, MIDDLE = FRAGMENT | FLAG_FIRST, FRAGMENT | FLAG_LAST, FRAGMENT
@@ -42,6 +42,34 @@ def test_transfers_take_turns() -> None:
     assert reassembly.receive(FIRST, 2, first(2, b"x")) is None
     assert reassembly.receive(LAST, 1, memoryview(b"cd")) == bytearray(b"abcd")
     assert reassembly.receive(LAST, 2, memoryview(b"y")) == bytearray(b"xy")
+
+
+def test_the_buffer_of_a_message_serves_the_next_one_until_none_has_come_for_a_while() -> None:
+    reassembly = Reassembly(LIMITS)
+    for data in (b"abcdef", b"xy", b"123456"):
+        assert reassembly.receive(FIRST, 1, first(len(data), data[:1])) is None
+        assert reassembly.receive(LAST, 1, memoryview(data[1:])) == data
+        assert len(reassembly._spare) == 6
+    reassembly.tidy()
+    assert len(reassembly._spare) == 6
+    reassembly.tidy()
+    assert len(reassembly._spare) == 0
+    assert reassembly.receive(WHOLE, 1, first(2, b"xy")) == b"xy"
+
+
+def test_two_messages_under_way_have_a_buffer_each() -> None:
+    reassembly = Reassembly(LIMITS)
+    assert reassembly.receive(WHOLE, 1, first(4, b"abcd")) == b"abcd"
+    assert reassembly.receive(FIRST, 1, first(4, b"ab")) is None
+    assert reassembly.receive(WHOLE, 2, first(4, b"wxyz")) == b"wxyz"
+    assert reassembly.receive(LAST, 1, memoryview(b"cd")) == b"abcd"
+
+
+def test_a_very_large_buffer_is_not_kept() -> None:
+    reassembly = Reassembly(Limits())
+    size = LARGEST_SPARE + 1
+    assert reassembly.receive(WHOLE, 1, first(size, bytes(size))) is not None
+    assert len(reassembly._spare) == 0
 
 
 def test_an_abort_forgets_the_transfer() -> None:

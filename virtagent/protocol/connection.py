@@ -484,6 +484,7 @@ class Connection(Endpoint):
         return events
 
     def _keep_alive(self, session: Session, now: float, events: list[Any]) -> None:
+        session.tidy()
         keepalive = session.keepalive
         turned_silent = keepalive.judge(now)
         if turned_silent:

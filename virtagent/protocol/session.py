@@ -200,6 +200,10 @@ class Session:
         self.keepalive.last_sent = now
         return True
 
+    def tidy(self) -> None:
+        """Give back memory that only large messages need and none has needed lately; called now and then."""
+        self._reassembly.tidy()
+
     def end(self, error: SessionLost) -> None:
         """The session is over (rule G5); its calls are the call table's to end."""
         self.streams.end_all(error)

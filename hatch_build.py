@@ -17,7 +17,7 @@ __all__ = ["CompilingHook"]
 COMPILE = "VIRTAGENT_COMPILE"
 WORK = Path("build", "wheel")
 
-TOOLS = ["mypy[mypyc]>=2.4,<3", "setuptools>=77", "msgpack>=1.0.8", "msgpack-types>=0.5", "msgspec>=0.19"]
+TOOLS = ["mypy[mypyc]>=2.4,<3", "setuptools>=77", "msgpack>=1.1", "msgpack-types>=0.5", "msgspec>=0.19"]
 """What compiling needs beside a C compiler: mypyc, and the types of what the modules import."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import struct
 from datetime import UTC, datetime, timedelta, timezone
@@ -12,8 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.protocol.traced import traced_memory
 from virtagent.errors import CallError, UnknownError, UsageError, error_code
 from virtagent.protocol.codec import EXT_STREAM, Codec, is_well_formed, message_head, peer_error
+from virtagent.protocol.limits import MIB
 
 codec = Codec()
 
@@ -144,6 +147,27 @@ def test_a_refused_value_leaves_nothing_in_the_packer() -> None:
     with pytest.raises(UsageError):
         mine.pack(["half", object()])
     assert mine.unpack(mine.pack("next")) == "next"
+
+
+@pytest.mark.parametrize("value", [bytes(4 * MIB), [bytes(4 * MIB), object()]], ids=["sent", "refused"])
+def test_a_large_value_leaves_no_large_buffer_behind(value: Any) -> None:
+    mine = Codec()
+    with traced_memory() as held:
+        with contextlib.suppress(UsageError):
+            mine.pack(value)
+        assert held() < 64 * 1024
+
+
+def test_a_codec_and_a_decoder_of_items_begin_small() -> None:
+    """There are two of the one for each peer, and one of the other for each stream of items."""
+    with traced_memory() as held:
+        kept: list[Any] = [Codec() for _ in range(10)]
+        assert held() < 10 * 16 * 1024
+        before = held()
+        kept += [codec.unpacker(MIB) for _ in range(10)]
+        usual = held() - before
+        kept += [msgpack.Unpacker(max_buffer_size=MIB) for _ in range(10)]
+        assert usual < held() - before - usual - 10 * 8 * 1024
 
 
 def test_a_scan_shows_references_and_never_raises() -> None:

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.protocol.traced import traced_memory
 from virtagent.errors import CallError, DeadlineExceeded, NotFound, PeerGone, SessionLost, UsageError
 from virtagent.protocol.codec import Codec
-from virtagent.protocol.limits import Limits
+from virtagent.protocol.limits import MIB, Limits
 from virtagent.protocol.rpc import (
     SPARE_DEADLINES,
     Call,
@@ -233,6 +234,21 @@ def test_metadata_that_cannot_be_sent_is_refused_when_the_call_is_made() -> None
     assert not table.calls.calls
     table.call(metadata={f"k{number}": "" for number in range(15)}, deadline=5.0)
     assert len(table.leave()[0][4]) == 16
+
+
+def test_a_large_message_leaves_no_large_buffer_behind() -> None:
+    """A thousand guests that were each sent one large message would hold gigabytes."""
+    table = Table(Limits())
+    with traced_memory() as held:
+        table.call(params=[bytes(4 * MIB)])
+        table.calls.respond(table.request(1), bytes(4 * MIB))
+        with pytest.raises(UsageError, match="use a stream"):
+            table.call(params=[bytes(20 * MIB)])
+        with pytest.raises(UsageError, match="cannot be sent"):
+            table.call(params=[bytes(4 * MIB), object()])
+        table.queue.clear()
+        table.calls.calls.clear()
+        assert held() < 64 * 1024
 
 
 def test_a_message_above_the_peers_limit_is_refused_here() -> None:

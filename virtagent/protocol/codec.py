@@ -19,24 +19,31 @@ MessageHead = tuple[int, int | None]
 
 TEXT_ERRORS: Final = "surrogateescape"
 
+LARGEST_KEPT: Final = 256 * 1024
+"""Bytes of a value after which its packer is not kept: its buffer has twice the size, and never becomes smaller."""
+
+PACKER_BUFFER: Final = 4096
+UNPACKER_BUFFER: Final = 1024
+"""Bytes at the start; both grow by themselves. The defaults cost a peer half a MiB, and each stream of items 45 KiB."""
+
 UNSENDABLE: Final = (TypeError, ValueError, OverflowError, RecursionError)
 """What msgpack raises for values that it cannot encode."""
 
 
 class Codec:
-    """Packs and unpacks with one packer that keeps its buffer.
+    """Packs and unpacks with one packer, which keeps its buffer until something large has been packed.
 
     Args:
         encode_special: makes an ext value of an object that msgpack does not know (a stream), or raises TypeError.
         decode_stream: makes a stream of the data of a stream's reference, or raises ValueError.
 
     Attributes:
-        packer: the packer itself, for who handles :data:`UNSENDABLE`.
+        packer: the packer itself, for who handles :data:`UNSENDABLE`, and calls :meth:`renew` after what is large.
         unpack: decodes one value; raises ValueError for what is not one acceptable value (:func:`is_well_formed`
             tells whether it is msgpack at all).
     """
 
-    __slots__ = ("_ext_hook", "packer", "unpack")
+    __slots__ = ("_encode_special", "_ext_hook", "packer", "unpack")
 
     def __init__(
         self,
@@ -48,14 +55,24 @@ class Codec:
                 return decode_stream(data)
             return msgpack.ExtType(code, data)
 
+        self._encode_special = encode_special
         self._ext_hook = ext_hook
-        self.packer = msgpack.Packer(default=encode_special, datetime=True, unicode_errors=TEXT_ERRORS)
+        self.packer = self._new_packer()
         unpackb = msgpack.unpackb
 
         def unpack(data: bytes | bytearray | memoryview) -> Any:  # a partial costs twice as much
             return unpackb(data, timestamp=3, unicode_errors="surrogateescape", ext_hook=ext_hook)
 
         self.unpack: Callable[[bytes | bytearray | memoryview], Any] = unpack
+
+    def _new_packer(self) -> msgpack.Packer:
+        return msgpack.Packer(  # type: ignore[call-arg]  # the types do not know of buf_size
+            default=self._encode_special, datetime=True, unicode_errors=TEXT_ERRORS, buf_size=PACKER_BUFFER
+        )
+
+    def renew(self) -> None:
+        """Take another packer, and give back the buffer that the last value has filled."""
+        self.packer = self._new_packer()
 
     def pack(self, value: Any) -> bytes:
         """Encode one value.
@@ -64,9 +81,13 @@ class Codec:
             UsageError: it has something that cannot be sent (rules V3, V5); the message tells what.
         """
         try:
-            return self.packer.pack(value)
+            data = self.packer.pack(value)
         except UNSENDABLE as error:
+            self.renew()
             raise unsendable(error) from error
+        if len(data) > LARGEST_KEPT:
+            self.renew()
+        return data
 
     def scan(self, data: bytes) -> None:
         """Show every stream's reference to ``decode_stream``; whatever else is wrong is passed over."""
@@ -79,7 +100,13 @@ class Codec:
 
     def unpacker(self, limit: int) -> msgpack.Unpacker:
         """A streaming decoder for a stream's items or a plain channel; no item may be longer than ``limit`` bytes."""
-        return msgpack.Unpacker(timestamp=3, unicode_errors=TEXT_ERRORS, ext_hook=self._ext_hook, max_buffer_size=limit)
+        return msgpack.Unpacker(
+            timestamp=3,
+            unicode_errors=TEXT_ERRORS,
+            ext_hook=self._ext_hook,
+            max_buffer_size=limit,
+            read_size=min(UNPACKER_BUFFER, limit),
+        )
 
 
 def peer_error(value: Any) -> CallError:

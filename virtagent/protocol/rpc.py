@@ -181,22 +181,30 @@ class CallTable:
 
     def _encode(self, method: str, message: list[Any]) -> bytes:
         try:
-            data = self._pack(message)
+            data: bytes = self._pack(message)
         except UNSENDABLE as error:
-            self._discard_opening()
+            self._abandon_message()
             raise unsendable(error) from error
         except BaseException:  # the peer takes no more streams
-            self._discard_opening()
+            self._abandon_message()
             raise
-        if len(data) > self.message_limit:
-            self._discard_opening()
+        size = len(data)
+        if size > LARGEST_KEPT:
+            self._renew_packer()
+        if size > self.message_limit:
+            self._abandon_message()
             raise UsageError(
-                f"{method}: this message has {len(data)} bytes, the peer accepts {self.message_limit}; use a stream"
+                f"{method}: this message has {size} bytes, the peer accepts {self.message_limit}; use a stream"
             )
         return data
 
-    def _discard_opening(self) -> None:
+    def _renew_packer(self) -> None:
+        self._codec.renew()
+        self._pack = self._codec.packer.pack
+
+    def _abandon_message(self) -> None:
         """The message that was being encoded will not be sent: neither will its streams open."""
+        self._renew_packer()  # whatever it has filled of the buffer
         if self.opening:
             streams, self.opening = self.opening, []
             self._discard(streams)

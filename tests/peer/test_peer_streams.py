@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import tracemalloc
 import warnings
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -55,6 +56,10 @@ async def chunks(count: int, size: int) -> AsyncIterator[bytes]:
         yield bytes([number % 256]) * size
 
 
+async def one(chunk: bytes) -> AsyncIterator[bytes]:
+    yield chunk
+
+
 async def test_items_arrive_in_order_and_end() -> None:
     """Rules T3, T7."""
     source = Source(lambda: count_up(end=5000))
@@ -81,6 +86,40 @@ async def test_bytes_arrive_as_they_are() -> None:
         with pytest.raises(ResourceExhausted, match="more than 1000 bytes"):
             await a.stream("source").read_all(limit=1000)
         await until(lambda: is_idle(a, b))
+
+
+async def test_bytes_are_read_in_pieces_of_any_size() -> None:
+    """What is left of a chunk is not copied at each read, which would be quadratic."""
+    data = bytes(range(250)) * 200
+    source = Source(lambda: one(data), "bytes")
+    async with peer_pair([], [source.handler]) as (a, _), a.stream("source") as stream:
+        first = await stream.read(1)
+        tracemalloc.start()
+        try:
+            pieces = [await stream.read(16) for _ in range(500)]
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert sum(map(len, pieces)) == 8000
+        assert peak < 500 * 16 * 10
+        pieces += [await stream.read(3), await stream.__anext__(), await stream.read_all()]
+        assert all(type(piece) is bytes for piece in pieces)
+        assert b"".join([first, *pieces]) == data
+
+
+async def test_a_stream_of_items_has_a_decoder_only_where_items_are_read() -> None:
+    """There may be a thousand such streams, and a decoder has a buffer."""
+    held: list[Stream] = []
+    async with peer_pair([], [handler(lambda _, stream: held.append(aiter(stream)), "hold")]) as (a, _):
+        new = NewStream("items", receives=False)
+        await a.call("hold", new)
+        assert new.stream is not None
+        await new.stream.write_item("an item")
+        ends = [new.stream, held[0]]
+        assert [end._unpacker is None for end in ends] == [True, True]
+        assert await held[0].__anext__() == "an item"
+        assert [end._unpacker is None for end in ends] == [True, False]
+        await new.stream.aclose()
 
 
 async def test_a_slow_reader_holds_the_writer_and_bounds_its_memory() -> None:

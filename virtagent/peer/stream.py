@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import warnings
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator
@@ -67,7 +68,7 @@ class StreamEnd(ProtocolStream):
         self, table: StreamTable, identifier: int, *, sends: bool, receives: bool, items: bool, priority: int
     ) -> None:
         super().__init__(table, identifier, sends=sends, receives=receives, items=items, priority=priority)
-        self.chunks: deque[bytes] = deque()
+        self.chunks: deque[bytes | memoryview] = deque()
         self.ended = not self.receives
         self.error: VirtagentError | None = None
         self.taken = False
@@ -163,7 +164,7 @@ class Stream(AsyncIterator[Any]):
 
     def __init__(self, end: StreamEnd) -> None:
         self._end = end
-        self._unpacker = end.unpacker() if end.items else None
+        self._unpacker: msgpack.Unpacker | None = None
 
     @property
     def kind(self) -> Kind:
@@ -190,14 +191,14 @@ class Stream(AsyncIterator[Any]):
             StopAsyncIteration: the peer ended the stream.
             CallError, StreamReset, SessionLost: it failed; everything that came before has been given.
         """
-        if self._unpacker is not None:
-            return await self._next_item(self._unpacker)
+        if self._end.items:
+            return await self._next_item()
         chunk = await self._next_chunk()
         if not chunk:
             raise StopAsyncIteration
         return chunk
 
-    async def _next_chunk(self) -> bytes:
+    async def _next_chunk(self, most: int = sys.maxsize) -> bytes:
         end = self._end
         end.taken = True
         while not end.chunks:
@@ -207,10 +208,17 @@ class Stream(AsyncIterator[Any]):
                 return b""
             await end.wait_readable()
         chunk = end.chunks.popleft()
+        if len(chunk) > most:
+            view = memoryview(chunk)  # a copy of the rest at each read would be quadratic
+            end.chunks.appendleft(view[most:])
+            chunk = view[:most]
         end.consume(len(chunk))
-        return chunk
+        return chunk if isinstance(chunk, bytes) else bytes(chunk)
 
-    async def _next_item(self, unpacker: msgpack.Unpacker) -> Any:
+    async def _next_item(self) -> Any:
+        unpacker = self._unpacker
+        if unpacker is None:  # not before: the end that only sends needs none
+            unpacker = self._unpacker = self._end.unpacker()
         while True:
             try:
                 return next(unpacker)
@@ -239,16 +247,11 @@ class Stream(AsyncIterator[Any]):
 
         Cancellation loses nothing: what has come is given to the next reader.
         """
-        if self._unpacker is not None:
+        if self._end.items:
             raise UsageError("this is a stream of items; use 'async for'")
         if size < 0:
             return await self.read_all(limit=None)
-        chunk = await self._next_chunk() if size else b""
-        if len(chunk) > size:
-            self._end.chunks.appendleft(chunk[size:])
-            self._end.consume(size - len(chunk))
-            chunk = chunk[:size]
-        return chunk
+        return await self._next_chunk(size) if size else b""
 
     async def read_all(self, limit: int | None = 64 * 1024 * 1024) -> bytes:
         """All bytes until the end.

@@ -17,13 +17,15 @@ from virtagent.errors import (
     SessionLost,
     Unavailable,
 )
+from virtagent.peer.channel import Channel
 from virtagent.peer.connecting import Connecting, ConnectingPeer
 from virtagent.peer.context import Context
-from virtagent.peer.handler import Handler
+from virtagent.peer.handler import Handler, Router
 from virtagent.peer.options import PeerOptions
 from virtagent.peer.peer import Peer
 from virtagent.peer.state import PeerState
 from virtagent.testing import Faults, MemoryPair, faulty_pair, memory_pair, peer_pair
+from virtagent.testing.memory import Wire
 from virtagent_transports import ChannelFacts
 
 from .support import ECHO, Gate, handler, is_idle, until, virtual_loop
@@ -302,6 +304,62 @@ async def test_nobody_answers_tells_both_reasons_and_the_channel_once() -> None:
     assert "another program on this machine holds the channel" in text
     assert text.count("memory:") == 1
     transport.close()
+
+
+async def test_the_first_request_leaves_with_the_hello_that_confirms_the_session() -> None:
+    """Whoever waits for the session runs where its hello was read: two writes of each side are all."""
+    sent: list[int] = []
+
+    class Recording(Wire):
+        def send(self, data: bytes, now: float) -> None:
+            sent.append(id(self))
+            super().send(data, now)
+
+    async def call_when_ready(peer: Peer) -> Any:
+        await peer.wait_ready()
+        return await peer.call("echo", 1)
+
+    pair = memory_pair(make_wire=Recording)
+    a, b = (Peer(Router([ECHO]), PeerOptions(), name="memory:", returns=True) for _ in range(2))
+    calling = asyncio.create_task(call_when_ready(a))
+    await asyncio.sleep(0)
+    opening = [
+        pair.open_a(lambda facts: Channel(facts, lambda _: a)),
+        pair.open_b(lambda facts: Channel(facts, lambda _: b)),
+    ]
+    await asyncio.gather(*opening)
+    assert await calling == 1
+    assert pair.wires is not None
+    assert [sent.count(id(wire)) for wire in pair.wires] == [2, 2]
+    await a.aclose()
+    await b.aclose()
+
+
+async def test_a_channel_that_is_open_needs_no_task() -> None:
+    """A thousand guests are a thousand peers, of which few are being connected to."""
+    pair = memory_pair()
+    server = asyncio.create_task(started(connecting(pair, b=True)))
+    client = await started(connecting(pair))
+    peers = (client, await server)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    pair.cut()
+    await until(lambda: client.state is NO_CHANNEL)
+    await client.wait_ready(10)
+    for peer in peers:
+        await peer.aclose()
+
+
+async def test_a_channel_that_is_lost_before_it_is_kept_open_is_opened_again() -> None:
+    pair = memory_pair()
+    server = asyncio.create_task(started(connecting(pair, b=True)))
+    client = connecting(pair)
+    await client.open_once()
+    pair.cut()
+    await until(lambda: client.state is NO_CHANNEL)
+    client.keep_open()
+    await client.wait_ready(10)
+    await client.aclose()
+    await (await server).aclose()
 
 
 async def test_a_channel_that_cannot_be_opened_fails_at_once_or_is_waited_for() -> None:

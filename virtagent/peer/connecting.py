@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import virtagent_transports
@@ -54,12 +55,15 @@ class ConnectingPeer(Peer):
         open_channel: Open | None = None,
     ) -> None:
         super().__init__(Router.of(handlers), options, name=url, returns=True, plain=plain)
-        self._open_channel = open_channel or self._open_url
         self._supervisor: asyncio.Task[None] | None = None
-        self._lock = socket_lock(url) if open_channel is None else None
-
-    async def _open_url(self, protocol_factory: Callable[[Any], asyncio.BaseProtocol]) -> Any:
-        return await virtagent_transports.connect(self.name, protocol_factory)
+        self._keeps_open = False
+        self._retry = options.first_retry
+        self._lock: ChannelLock | None = None
+        if open_channel is None:
+            channel_url = virtagent_transports.ChannelUrl.parse(url)
+            open_channel = partial(virtagent_transports.connect, channel_url)
+            self._lock = socket_lock(channel_url)
+        self._open_channel = open_channel
 
     async def open_once(self) -> None:
         """Open the channel.
@@ -72,35 +76,46 @@ class ConnectingPeer(Peer):
         await self._open_channel(lambda facts: Channel(facts, lambda _: self))
 
     def _set_up(self, detail: str) -> None:
-        super()._set_up(detail)
+        # The lock first: those who wait for this peer may run before the other line returns.
         if self._lock is not None and self.info is not None and self.info.exclusive:
             try:
                 self._lock.acquire()
             except ChannelError as error:
                 log.warning("%s; other programs will not be told that this one holds the channel", error)
+        super()._set_up(detail)
 
     def keep_open(self) -> None:
         """From now on open the channel again whenever it is lost."""
-        self._supervisor = self._loop.create_task(self._supervise(), name=f"connect {self.name}")
+        self._keeps_open = True
+        if self._channel is None:
+            self._open_again()
+
+    def channel_down(self, channel: Channel, error: Exception | None) -> None:
+        super().channel_down(channel, error)
+        if self._served:
+            self._served = False
+            self._retry = self.options.first_retry
+        if self._keeps_open:
+            self._open_again()
+
+    def _open_again(self) -> None:
+        if self._supervisor is None and not self._closing:
+            self._supervisor = self._loop.create_task(self._supervise(), name=f"connect {self.name}")
 
     async def _supervise(self) -> None:
         import random  # noqa: PLC0415 - as for the lock
 
-        retry = self.options.first_retry
-        while not self._closing:
-            channel = self.channel
-            if channel is not None and channel.closed is not None:
-                await asyncio.shield(channel.closed)
-                if self._served:
-                    self._served = False
-                    retry = self.options.first_retry
-            await asyncio.sleep(retry * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-            retry = min(retry * 2, self.options.longest_retry)
-            try:
-                await self.open_once()
-            except (ChannelError, OSError) as error:
-                self._cell.set(PeerState.NO_CHANNEL, f"{self.name}: {error}")
-                log.debug("%s: %s; trying again", self.name, error)
+        try:
+            while self._channel is None and not self._closing:
+                await asyncio.sleep(self._retry * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+                self._retry = min(self._retry * 2, self.options.longest_retry)
+                try:
+                    await self.open_once()
+                except (ChannelError, OSError) as error:
+                    self._cell.set(PeerState.NO_CHANNEL, f"{self.name}: {error}")
+                    log.debug("%s: %s; trying again", self.name, error)
+        finally:
+            self._supervisor = None
 
     async def aclose(self, reason: str = "client", message: str = "", *, drain: float | None = None) -> None:
         try:
@@ -111,17 +126,15 @@ class ConnectingPeer(Peer):
             if self._supervisor is not None:
                 self._supervisor.cancel()
                 await asyncio.wait([self._supervisor])
-                self._supervisor = None
 
 
-def socket_lock(url: str) -> ChannelLock | None:
+def socket_lock(url: virtagent_transports.ChannelUrl) -> ChannelLock | None:
     """The lock beside a URL's socket; None where it is no socket with a path."""
-    parsed = virtagent_transports.ChannelUrl.parse(url)
-    if parsed.scheme != "unix" or parsed.target.startswith("@"):
+    if url.scheme != "unix" or url.target.startswith("@"):
         return None
     from virtagent.peer.lock import ChannelLock  # noqa: PLC0415 - a side that only listens holds none
 
-    return ChannelLock(parsed.target)
+    return ChannelLock(url.target)
 
 
 class Connecting(Generic[PeerType]):
@@ -151,11 +164,18 @@ class Connecting(Generic[PeerType]):
             ChannelError: the channel cannot be opened, or (NobodyAnswers) nobody answered in time.
         """
         peer = self._peer = self._make_peer()
+        opened = False
         try:
-            await self._open_first(peer)
-            peer.keep_open()
-            if ready:
-                await peer.wait_ready(self._timeout)
+            async with asyncio.timeout(self._timeout):
+                await self._open_first(peer)
+                opened = True
+                peer.keep_open()
+                if ready:
+                    await peer.wait_ready()
+        except TimeoutError:
+            detail = peer.detail if opened else f"could not be opened within {self._timeout:g} s"
+            await peer.aclose()
+            raise NobodyAnswers(peer.named(detail)) from None
         except BaseException:
             await peer.aclose()
             raise
@@ -163,10 +183,7 @@ class Connecting(Generic[PeerType]):
 
     async def _open_first(self, peer: PeerType) -> None:
         try:
-            async with asyncio.timeout(self._timeout):
-                await peer.open_once()
-        except TimeoutError:
-            raise NobodyAnswers(f"{peer.name}: could not be opened within {self._timeout:g} s") from None
+            await peer.open_once()
         except ChannelError:
             if not self._wait:
                 raise

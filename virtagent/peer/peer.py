@@ -121,13 +121,19 @@ class Peer(Caller, Link):
             PeerClosed, PeerGone, SessionLost: it will not come (back) on this object.
         """
         self._check_fork()
+        if timeout is None:
+            await self._wait_up()
+            return
         try:
             async with asyncio.timeout(timeout):
-                while not self._usable:
-                    self._check_may_come()
-                    await self._cell.changed()
+                await self._wait_up()
         except TimeoutError:
             raise NobodyAnswers(self._explain()) from None
+
+    async def _wait_up(self) -> None:
+        while not self._usable:
+            self._check_may_come()
+            await self._cell.changed()
 
     async def ping(self, timeout: float | None = None) -> float:
         """Measure the round trip below all handlers; seconds.
@@ -140,9 +146,7 @@ class Peer(Caller, Link):
         limit = self.options.deadline if timeout is None else timeout
         try:
             async with asyncio.timeout(limit):
-                while not self._usable:
-                    self._check_may_come()
-                    await self._cell.changed()
+                await self._wait_up()
                 if self._pong is None:
                     if not isinstance(self._core, Connection):
                         raise UsageError("plain msgpack-RPC has no pings (rule X3)")
@@ -270,9 +274,7 @@ class Peer(Caller, Link):
             deadline = self._clock() + self.options.deadline
         try:
             async with asyncio.timeout_at(None if deadline == math.inf else deadline):
-                while not self._usable:
-                    self._check_may_come()
-                    await self._cell.changed()
+                await self._wait_up()
         except TimeoutError:
             raise DeadlineExceeded(f"{method}: not sent: {self.detail}", may_have_run=False) from None
         return deadline
@@ -288,8 +290,11 @@ class Peer(Caller, Link):
         self._usable = False
 
     def _explain(self) -> str:
+        return self.named(self.detail)
+
+    def named(self, detail: str) -> str:
         """The channel and what is known of its state, the channel's name once."""
-        return self.detail if self.detail.startswith(self.name) else f"{self.name}: {self.detail}"
+        return detail if detail.startswith(self.name) else f"{self.name}: {detail}"
 
     def _check_may_come(self) -> None:
         """Refuse to wait for what cannot come."""
@@ -329,7 +334,7 @@ class Peer(Caller, Link):
     def _set_up(self, detail: str) -> None:
         self._usable = self._served = True
         self._last_loss = None
-        self._cell.set(PeerState.UP, detail)
+        self._cell.set(PeerState.UP, detail, at_once=self._in_read)
         if self.on_session is not None:
             self._loop.call_soon(self.on_session, self)
 

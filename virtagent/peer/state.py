@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from enum import Enum
 
+from virtagent.peer.waking import wake
+
 __all__ = ["PeerState", "StateCell"]
 
 
@@ -33,15 +35,24 @@ class StateCell:
         self.detail = "not connected yet"
         self._waiters: set[asyncio.Future[None]] = set()
 
-    def set(self, state: PeerState, detail: str) -> None:
-        """Change the state, and wake everyone who waits if it is another."""
+    def set(self, state: PeerState, detail: str, *, at_once: bool = False) -> None:
+        """Change the state, and wake everyone who waits if it is another.
+
+        Args:
+            state: the state now.
+            detail: why it is so.
+            at_once: run those who wait right here; only for callbacks of the event loop.
+        """
         changed = state is not self.state
         self.state, self.detail = state, detail
-        if changed:
+        if changed and self._waiters:
             waiters, self._waiters = self._waiters, set()
             for waiter in waiters:
                 if not waiter.done():
-                    waiter.set_result(None)
+                    if at_once:
+                        wake(waiter, None)
+                    else:
+                        waiter.set_result(None)
 
     async def changed(self) -> None:
         """Wait until the state is another one."""

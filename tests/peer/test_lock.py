@@ -197,9 +197,43 @@ def test_the_lock_moves_to_a_private_directory_where_the_sockets_is_not_writable
         second.acquire()
 
 
+def test_names_of_the_same_socket_have_the_same_lock(short_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (short_tmp / "real").mkdir()
+    (short_tmp / "linked").symlink_to("real")
+    (short_tmp / "real/link").symlink_to("s")
+    monkeypatch.chdir(short_tmp)
+    names = [
+        short_tmp / "real/s",
+        short_tmp / "linked/s",
+        short_tmp / "linked/link",
+        Path("real/s"),
+        Path("real/../real/s"),
+    ]
+    for first in names:
+        held = ChannelLock(first)
+        held.acquire()
+        for other in names:
+            with pytest.raises(ChannelBusy, match=str(short_tmp / "real/s")):
+                ChannelLock(other).check()
+        held.release()
+        ChannelLock(first).check()
+    assert os.listdir(short_tmp / "real") == ["link"]
+
+
+def test_a_lock_of_a_relative_path_stays_where_it_was(short_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(short_tmp)
+    lock = ChannelLock("s")
+    lock.acquire()
+    monkeypatch.chdir("/")
+    with pytest.raises(ChannelBusy):
+        ChannelLock(short_tmp / "s").check()
+    lock.release()
+    assert os.listdir(short_tmp) == []
+
+
 def test_without_a_runtime_directory_the_locks_are_in_tmp(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    assert str(virtagent.peer.lock.private_directory()) == f"/tmp/virtagent-{os.getuid()}"
+    assert virtagent.peer.lock.private_directory() == f"/tmp/virtagent-{os.getuid()}"
 
 
 def test_a_forked_child_neither_holds_nor_ends_the_lock(short_tmp: Path) -> None:

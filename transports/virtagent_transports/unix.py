@@ -98,6 +98,7 @@ async def listen(url: ChannelUrl, protocol_factory: ProtocolFactory) -> Listener
     return ServerListener(server, url, before_close)
 
 
+@functools.lru_cache(maxsize=64)
 def _facts(url: ChannelUrl, *, connecting: bool) -> ChannelFacts:
     chardev = url.options.get("chardev", "no") if connecting else "no"
     device = chardev != "no"

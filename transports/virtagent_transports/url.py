@@ -6,6 +6,7 @@ import shlex
 import string
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from virtagent.errors import UrlError
 
@@ -29,7 +30,7 @@ class ChannelUrl:
     Attributes:
         scheme: which transport ("unix").
         target: what comes behind the colon, percent-decoded (a path, ``host:port``, a command).
-        options: what comes behind ``?``, percent-decoded.
+        options: what comes behind ``?``, percent-decoded; not to be changed.
     """
 
     scheme: str
@@ -147,11 +148,16 @@ class ChannelUrl:
 
 def _quote(text: str, safe: str) -> str:
     """Percent-encode what needs it; most URLs need nothing, and urllib would be half a megabyte of a guest daemon."""
-    if set(text) <= _UNRESERVED.union(safe):
+    if set(text) <= _unquoted(safe):
         return text
     from urllib.parse import quote  # noqa: PLC0415 - see above
 
     return quote(text, safe=safe)
+
+
+@lru_cache(maxsize=4)
+def _unquoted(safe: str) -> frozenset[str]:
+    return _UNRESERVED.union(safe)
 
 
 def _decode(part: str, text: str) -> str:

@@ -13,6 +13,7 @@ import os
 import stat
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakSet
@@ -76,7 +77,8 @@ class ChannelLock:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._socket = os.path.realpath(path)
+        given = os.fspath(path)
+        self._given = given if given.startswith("/") else os.path.abspath(given)
         self._file: int | None = None
         self._path = ""
 
@@ -87,7 +89,7 @@ class ChannelLock:
 
     def holder(self) -> str | None:
         """Who holds the lock ("pid 4711 (virtagent view-dmesg -f) since 12:03"), or None; it may be this object."""
-        for path in self._candidates():
+        for path in self._places(existing=True):
             try:
                 file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
             except OSError:
@@ -118,18 +120,18 @@ class ChannelLock:
         """
         if self.held:
             return
-        for path in self._candidates():
+        for number, path in enumerate(self._places()):
             for attempt in range(TRIES):
                 if attempt:
                     time.sleep(PAUSE)
-                file = self._open(path)
+                file = self._open(path, private=number > 0)
                 if file is None:
                     break
                 if self._lock(file, path):
                     return
             else:
                 raise self._busy(self.holder() or "another program")
-        raise ChannelUnavailable(f"unix:{self._socket}: no lock file can be made, neither beside it nor in /tmp")
+        raise ChannelUnavailable(f"unix:{self._real()}: no lock file can be made, neither beside it nor in /tmp")
 
     def release(self) -> None:
         """Give the lock back, and remove its file; a no-op if this object does not hold it."""
@@ -141,16 +143,28 @@ class ChannelLock:
             os.close(file)
 
     def _busy(self, holder: str) -> ChannelBusy:
-        return ChannelBusy(f"unix:{self._socket} is held by {holder}; end it or wait", holder=holder)
+        return ChannelBusy(f"unix:{self._real()} is held by {holder}; end it or wait", holder=holder)
 
-    def _candidates(self) -> list[str]:
-        name = hashlib.blake2b(os.fsencode(self._socket), digest_size=12).hexdigest()
-        return [f"{self._socket}.lock", str(private_directory() / f"{os.path.basename(self._socket)[:64]}.{name}.lock")]
+    def _real(self) -> str:
+        return os.path.realpath(self._given)
 
-    def _open(self, path: str) -> int | None:
+    def _places(self, *, existing: bool = False) -> Iterator[str]:
+        """Where the lock file may be: beside the socket, then in this user's directory, if that is wanted or exists.
+
+        Every connection looks there, so that the real path, a system call for each part of it, is asked for when it
+        differs or is part of the name.
+        """
+        yield f"{self._real() if os.path.islink(self._given) else self._given}.lock"
+        directory = private_directory()
+        if not existing or os.path.isdir(directory):
+            socket = self._real()
+            name = hashlib.blake2b(os.fsencode(socket), digest_size=12).hexdigest()
+            yield f"{directory}/{os.path.basename(socket)[:64]}.{name}.lock"
+
+    def _open(self, path: str, *, private: bool) -> int | None:
         """The lock file, made if need be; None where there can be none."""
         try:
-            if path != self._candidates()[0]:
+            if private:
                 make_private(Path(path).parent)
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
         except ChannelUnavailable:  # an OSError too
@@ -217,12 +231,12 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else "?" for each in text)[:LONGEST_PROGRAM]
 
 
-def private_directory() -> Path:
+def private_directory() -> str:
     """Where this user's locks are kept that cannot be beside their sockets."""
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if os.path.isabs(runtime):
-        return Path(runtime) / "virtagent" / "locks"
-    return Path(f"/tmp/virtagent-{os.getuid()}")  # noqa: S108 - checked by make_private()
+        return f"{runtime}/virtagent/locks"
+    return f"/tmp/virtagent-{os.getuid()}"  # noqa: S108 - checked by make_private()
 
 
 def make_private(directory: Path) -> None:

@@ -100,6 +100,7 @@ class Late(Service, name="late"):
         return value
 
 
+@pytest.mark.interpreted  # derives from a class that is closed when compiled
 def test_loading_a_service_looks_at_none_of_those_that_are_loaded() -> None:
     loading = Loading([LoadedService("test", [Watched("other.method", "inline", lambda context, params: None)])])
     Watched.looks = 0

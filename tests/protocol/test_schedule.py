@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from virtagent.protocol.call import Notification
 from virtagent.protocol.frames import (
     ABORT,
     ALIVE,
@@ -24,18 +25,32 @@ from virtagent.protocol.frames import (
     FrameReader,
     FrameWriter,
 )
-from virtagent.protocol.schedule import BULK, JOIN_BELOW, NORMAL, URGENT, Buffers, Outgoing, Scheduler
+from virtagent.protocol.schedule import BULK, JOIN_BELOW, NORMAL, URGENT, Buffers, Scheduler
+from virtagent.protocol.streams import Stream
 
 LIMIT = 256
 
 
-class Message(Outgoing):
-    def __init__(self, data: bytes | None) -> None:
-        super().__init__(data)
-        self.has_left = 0
+class Departures(Stream):
+    """A stream in no session: it is opened when the message that carries it has left."""
 
-    def left(self) -> None:
-        self.has_left += 1
+    def __init__(self) -> None:
+        self.times = 0
+
+    def opened(self) -> None:
+        self.times += 1
+
+
+def outgoing(data: bytes) -> Notification:
+    return Notification(data, streams=[Departures()])
+
+
+def departures(message: Notification) -> int:
+    """How often a message has left."""
+    assert message.streams is not None
+    (stream,) = message.streams
+    assert isinstance(stream, Departures)
+    return stream.times
 
 
 class Flow:
@@ -83,8 +98,8 @@ def pack(value: Any) -> bytes:
 def test_control_goes_first_then_urgent_before_normal_before_bulk(first: int, second: int) -> None:
     """Rule P1."""
     wire = Wire()
-    wire.scheduler.message(second, Message(b"second"))
-    wire.scheduler.message(first, Message(b"first"))
+    wire.scheduler.message(second, outgoing(b"second"))
+    wire.scheduler.message(first, outgoing(b"first"))
     wire.scheduler.control(ALIVE, 0, b"")
     assert wire.scheduler.waiting_messages == 2
     assert [payload for _, _, payload in wire.emit()] == [b"", b"first", b"second"]
@@ -140,8 +155,8 @@ def test_sources_of_a_class_take_turns_frame_by_frame() -> None:
 def test_a_long_message_does_not_hold_up_the_short_ones_of_its_class() -> None:
     """Rules P3, P4."""
     wire = Wire()
-    wire.scheduler.message(NORMAL, Message(bytes(LIMIT * 5)))
-    wire.scheduler.message(NORMAL, Message(b"short"))
+    wire.scheduler.message(NORMAL, outgoing(bytes(LIMIT * 5)))
+    wire.scheduler.message(NORMAL, outgoing(b"short"))
     kinds = [kind & 15 for kind, _, _ in wire.emit()]
     assert kinds.index(MESSAGE) <= 1
     assert kinds.count(FRAGMENT) == 6
@@ -150,13 +165,13 @@ def test_a_long_message_does_not_hold_up_the_short_ones_of_its_class() -> None:
 def test_waiting_messages_share_a_frame() -> None:
     """Rule P4: a msgpack array."""
     wire = Wire()
-    sent = [Message(pack([2, "m", [number]])) for number in range(10)]
+    sent = [outgoing(pack([2, "m", [number]])) for number in range(10)]
     for message in sent:
         wire.scheduler.message(NORMAL, message)
     ((kind, stream, payload),) = wire.emit()
     assert (kind, stream) == (BATCH, 0)
     assert msgpack.unpackb(payload) == [[2, "m", [number]] for number in range(10)]
-    assert all(message.has_left == 1 for message in sent)
+    assert all(departures(message) == 1 for message in sent)
 
 
 @given(st.lists(st.integers(2, 600), min_size=1, max_size=40), st.integers(300, 3000))
@@ -164,7 +179,7 @@ def test_every_message_arrives_once_whatever_its_size(sizes: list[int], budget: 
     """Rule P4: batches are full, never above the frame limit; fragments are complete."""
     wire = Wire()
     sent = [pack(bytes([index]) * size) for index, size in enumerate(sizes)]
-    messages = [Message(data) for data in sent]
+    messages = [outgoing(data) for data in sent]
     for message in messages:
         wire.scheduler.message(NORMAL, message)
     got: list[bytes] = []
@@ -187,7 +202,7 @@ def test_every_message_arrives_once_whatever_its_size(sizes: list[int], budget: 
                     got.append(bytes(whole[4:]))
     assert sorted(got) == sorted(sent)
     assert not partial
-    assert all(message.has_left == 1 for message in messages)
+    assert all(departures(message) == 1 for message in messages)
 
 
 @pytest.mark.parametrize("company", [False, True])
@@ -198,8 +213,8 @@ def test_a_large_message_is_handed_out_as_it_is_and_a_small_one_behind_its_heade
         scheduler = Scheduler(1 << 20)
         writer = FrameWriter(1, check_payload=False)
         if company:  # a message that waits with others takes the way of the queue
-            scheduler.message(URGENT, Message(b"x"))
-        scheduler.message(NORMAL, Message(data))
+            scheduler.message(URGENT, outgoing(b"x"))
+        scheduler.message(NORMAL, outgoing(data))
         out: Buffers = []
         scheduler.emit(writer, 10**9, 0.0, out)
         assert len(out) == buffers + company
@@ -210,20 +225,20 @@ def test_a_large_message_is_handed_out_as_it_is_and_a_small_one_behind_its_heade
 def test_a_forgotten_message_is_never_sent() -> None:
     """Rule C8: alone, in the middle of others, and when it was the one that did not fit the last frame."""
     wire = Wire()
-    alone = Message(b"alone")
+    alone = outgoing(b"alone")
     wire.scheduler.message(NORMAL, alone)
     wire.scheduler.forget(NORMAL, alone)
     assert wire.emit() == []
-    messages = [Message(bytes([number]) * 100) for number in range(6)]
+    messages = [outgoing(bytes([number]) * 100) for number in range(6)]
     for message in messages:
         wire.scheduler.message(NORMAL, message)
     wire.scheduler.forget(NORMAL, messages[1])
     assert [kind for kind, _, _ in wire.emit(1)] == [BATCH]
     carried = messages[3]
-    assert not carried.has_left
+    assert not departures(carried)
     wire.scheduler.forget(NORMAL, carried)
     rest = b"".join(payload for _, _, payload in wire.emit())
-    assert carried.has_left == messages[1].has_left == 0
+    assert departures(carried) == departures(messages[1]) == 0
     assert bytes([3]) * 100 not in rest
     assert bytes([4]) * 100 in rest
     assert bytes([5]) * 100 in rest
@@ -232,7 +247,7 @@ def test_a_forgotten_message_is_never_sent() -> None:
 def test_when_all_that_waited_is_forgotten_nothing_is_sent() -> None:
     """Rule C8."""
     wire = Wire()
-    messages = [Message(b"x" * 200) for _ in range(3)]
+    messages = [outgoing(b"x" * 200) for _ in range(3)]
     for message in messages:
         wire.scheduler.message(NORMAL, message)
     assert len(wire.emit(1)) == 1
@@ -240,7 +255,7 @@ def test_when_all_that_waited_is_forgotten_nothing_is_sent() -> None:
         wire.scheduler.forget(NORMAL, message)
     assert wire.emit() == []
     assert not wire.scheduler.has_data
-    last = Message(b"last")
+    last = outgoing(b"last")
     wire.scheduler.message(NORMAL, last)
     assert [payload for _, _, payload in wire.emit()] == [b"last"]
 
@@ -248,23 +263,23 @@ def test_when_all_that_waited_is_forgotten_nothing_is_sent() -> None:
 def test_a_half_sent_message_is_aborted_when_its_turn_comes() -> None:
     """Rules C8, P5."""
     wire = Wire()
-    long = Message(bytes(LIMIT * 4))
+    long = outgoing(bytes(LIMIT * 4))
     wire.scheduler.message(BULK, long)
     ((kind, transfer, _),) = wire.emit(1)
     assert kind == FRAGMENT | FLAG_FIRST
     wire.scheduler.forget(BULK, long)
     assert wire.emit() == [(ABORT, transfer, b"")]
-    assert not long.has_left
+    assert not departures(long)
     assert not wire.scheduler.has_data
 
 
 def test_forgotten_messages_do_not_pile_up() -> None:
     """Rule C8: 100,000 cancelled while the channel takes nothing."""
     wire = Wire()
-    keep = Message(b"keep")
+    keep = outgoing(b"keep")
     wire.scheduler.message(NORMAL, keep)
     for _ in range(100_000):
-        message = Message(b"x")
+        message = outgoing(b"x")
         wire.scheduler.message(NORMAL, message)
         wire.scheduler.forget(NORMAL, message)
     assert wire.scheduler.waiting_messages < 200
@@ -283,11 +298,11 @@ def test_a_message_that_opens_a_flow_does_not_take_it_along_beyond_the_budget() 
     """Rule P7: 50 ms of line time is one frame."""
     wire = Wire()
 
-    class Opens(Message):
-        def left(self) -> None:
+    class Opens(Departures):
+        def opened(self) -> None:
             wire.scheduler.ready(BULK, Flow(5, 2))
 
-    wire.scheduler.message(NORMAL, Opens(b"m"))
+    wire.scheduler.message(NORMAL, Notification(b"m", streams=[Opens()]))
     assert [kind for kind, _, _ in wire.emit(1)] == [MESSAGE]
     assert [kind for kind, _, _ in wire.emit()] == [DATA, DATA]
 
@@ -305,5 +320,5 @@ def test_transfer_ids_go_round_and_are_never_zero() -> None:
     wire = Wire()
     wire.scheduler._next_transfer = 0xFFFFFFFF
     for _ in range(2):
-        wire.scheduler.message(NORMAL, Message(bytes(LIMIT + 1)))
+        wire.scheduler.message(NORMAL, outgoing(bytes(LIMIT + 1)))
     assert {transfer for _, transfer, _ in wire.emit()} == {0xFFFFFFFF, 1}

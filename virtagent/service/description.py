@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -107,7 +107,7 @@ class Description(Mapping[str, Any]):
         self._name = name
         self._method = method
 
-    @property
+    @cached_property
     def outline(self) -> str:
         """Text that changes when the method changes; documentation does not count."""
         options = self._method.options
@@ -155,8 +155,12 @@ def schema_digest(handlers: Iterable[Handler]) -> str:
     Args:
         handlers: a :class:`~virtagent.peer.handler.Router`, or handlers.
     """
-    told = sorted((each.name, each.idempotent, _outline(each.description)) for each in handlers)
-    return hashlib.sha256(ascii(told).encode("ascii")).hexdigest()[:16]
+    return _digest(tuple(sorted((each.name, each.idempotent, _outline(each.description)) for each in handlers)))
+
+
+@lru_cache(maxsize=64)
+def _digest(told: tuple[tuple[str, bool, str], ...]) -> str:
+    return hashlib.sha256(ascii(list(told)).encode("ascii")).hexdigest()[:16]
 
 
 def _outline(description: Mapping[str, Any] | None) -> str:

@@ -8,14 +8,12 @@ from typing import Any
 
 from virtagent.errors import UsageError
 from virtagent.peer.context import Context
-from virtagent.peer.handler import Handler, Mode, Params
+from virtagent.peer.handler import Handler, Params
 from virtagent.service.method import Method
-from virtagent.service.options import is_in_thread
-from virtagent.service.plan import Plan, plan_of
+from virtagent.service.options import MethodOptions, is_in_thread
+from virtagent.service.plan import Invoke, Plan, Way, plan_of
 
 __all__ = ["make_handler"]
-
-Invoke = Callable[[Context, Params], Any]
 
 
 def make_handler(name: str, function: Callable[..., Any], method: Method) -> Handler:
@@ -41,20 +39,28 @@ def make_handler(name: str, function: Callable[..., Any], method: Method) -> Han
         UsageError: ``inline`` was asked of a function that runs in a thread.
     """
     plan, options = plan_of(name, method), method.options
-    mode: Mode = "inline" if options.inline else "thread"
-    make = _direct
+    way = plan.way
+    if way is None or getattr(function, "__func__", None) is not method.function:
+        way = _way(name, function, options)
+        if getattr(function, "__func__", None) is method.function:
+            plan.way = way
+    if way.unwrap:
+        # The descriptor protocol again, for the function below the awaitable one.
+        function = function.__wrapped__.__get__(getattr(function, "__self__", None))  # type: ignore[attr-defined]
+    invoke = way.make(name, function, plan)
+    return Handler(name, way.mode, invoke, idempotent=bool(options.idempotent), description=plan.description)
+
+
+def _way(name: str, function: Callable[..., Any], options: MethodOptions) -> Way:
     if is_in_thread(function):
         if options.inline:
             raise UsageError(f"{name}: inline and @in_thread exclude each other; drop one")
-        # The descriptor protocol again, for the function below the awaitable one.
-        function = function.__wrapped__.__get__(getattr(function, "__self__", None))  # type: ignore[attr-defined]
-    elif inspect.isasyncgenfunction(function):
-        mode = "inline"
-    elif inspect.iscoroutinefunction(function):
-        mode = "inline" if options.inline else "task"
-        make = _driven if options.inline else _awaited
-    invoke = make(name, function, plan)
-    return Handler(name, mode, invoke, idempotent=bool(options.idempotent), description=plan.description)
+        return Way("thread", _direct, unwrap=True)
+    if inspect.isasyncgenfunction(function):
+        return Way("inline", _direct)
+    if inspect.iscoroutinefunction(function):
+        return Way("inline", _driven) if options.inline else Way("task", _awaited)
+    return Way("inline" if options.inline else "thread", _direct)
 
 
 def _direct(name: str, function: Callable[..., Any], plan: Plan) -> Invoke:

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from virtagent.peer.context import Context
-from virtagent.peer.handler import Params
+from virtagent.peer.handler import Mode, Params
 from virtagent.service.annotation import plainer
 from virtagent.service.binding import Invoker, make_invoker
 from virtagent.service.description import Description
 from virtagent.service.method import Method
 from virtagent.service.streams import outgoing
 
-__all__ = ["Plan", "plan_of"]
+__all__ = ["Invoke", "Plan", "Way", "plan_of"]
+
+Invoke = Callable[[Context, Params], Any]
+
+
+class Way(NamedTuple):
+    """How a function of its kind becomes a handler's ``invoke``.
+
+    Attributes:
+        mode: how the handler runs.
+        make: makes ``invoke`` of the whole name, the bound function and the plan.
+        unwrap: the function to run is the one below an awaitable one.
+    """
+
+    mode: Mode
+    make: Callable[[str, Callable[..., Any], Plan], Invoke]
+    unwrap: bool = False
 
 
 class Plan:
@@ -27,9 +43,10 @@ class Plan:
         call: calls the function with arguments from the wire.
         finish: makes its result what the peer sends; None where it is that already. Known once ``call`` was used.
         description: what introspection tells of it.
+        way: how its function becomes a handler's; None until the first handler was made.
     """
 
-    __slots__ = ("_method", "_name", "call", "description", "finish")
+    __slots__ = ("_method", "_name", "call", "description", "finish", "way")
 
     def __init__(self, name: str, method: Method) -> None:
         self._name = name
@@ -37,6 +54,7 @@ class Plan:
         self.call: Invoker = self._call_first
         self.finish: Callable[[Any], Any] | None = None
         self.description = Description(name, method)
+        self.way: Way | None = None
 
     def _call_first(self, function: Callable[..., Any], context: Context, params: Params) -> Any:
         signature = self._method.signature

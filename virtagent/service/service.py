@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import types
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from virtagent.errors import UsageError
@@ -66,6 +67,7 @@ def _unread(cls: type[Service]) -> list[Method]:
     return [] if cls.__module__.partition(".")[0] == _OWN else list(methods.values())
 
 
+@lru_cache(maxsize=1024)
 def check_name(where: str, name: str) -> str:
     """The name, if it can be one on the wire.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 from virtagent.peer.handler import Handler, Router
 from virtagent.peer.identity import local_identity
@@ -45,16 +46,17 @@ def peer_options(
     keepalive: float | None = None,
 ) -> PeerOptions:
     """Options whose identity tells the digest of the methods; ``deadline`` and ``keepalive`` (seconds) go over them."""
-    options = options or PeerOptions()
-    identity = options.identity or local_identity(role=role, name=name)
-    if not identity.digest:
+    identity = options.identity if options is not None else None
+    if identity is None:
+        identity = local_identity(role=role, name=name, digest=schema_digest(router))
+    elif not identity.digest:
         identity = replace(identity, digest=schema_digest(router))
-    return replace(
-        options,
-        identity=identity,
-        deadline=options.deadline if deadline is None else deadline,
-        keepalive=options.keepalive if keepalive is None else keepalive,
-    )
+    changes: dict[str, Any] = {"identity": identity}
+    if deadline is not None:
+        changes["deadline"] = deadline
+    if keepalive is not None:
+        changes["keepalive"] = keepalive
+    return PeerOptions(**changes) if options is None else replace(options, **changes)
 
 
 def listen(

@@ -16,7 +16,8 @@ from virtagent.peer.stream import OutgoingStream
 
 __all__ = ["OPTIONS"]
 
-OPTIONS = PeerOptions(limits=LIMITS)
+OPTIONS = PeerOptions(limits=LIMITS, keepalive=0.2)
+"""A short keepalive: what large messages leave behind is given back with its timer."""
 
 CHUNK = bytes(256 * 1024)
 

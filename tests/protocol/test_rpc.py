@@ -251,6 +251,19 @@ def test_a_large_message_leaves_no_large_buffer_behind() -> None:
         assert held() < 64 * 1024
 
 
+def test_the_buffer_of_a_large_message_is_kept_as_long_as_there_are_more() -> None:
+    table = Table(Limits())
+    with traced_memory() as held:
+        for _ in range(5):
+            table.call(params=[bytes(MIB)])
+            table.queue.clear()
+            table.calls.calls.clear()
+            table.calls.tidy()
+            assert held() > MIB
+        table.calls.tidy()
+        assert held() < 64 * 1024
+
+
 def test_a_message_above_the_peers_limit_is_refused_here() -> None:
     """Rule P6: before anything of it is sent."""
     table = Table()

@@ -485,6 +485,7 @@ class Connection(Endpoint):
 
     def _keep_alive(self, session: Session, now: float, events: list[Any]) -> None:
         session.tidy()
+        self.calls.tidy()
         keepalive = session.keepalive
         turned_silent = keepalive.judge(now)
         if turned_silent:

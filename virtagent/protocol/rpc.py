@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from virtagent.errors import DeadlineExceeded, SessionLost, StreamReset, UsageError
 from virtagent.protocol.call import METADATA, NO_METADATA, Call, Notification, Request, RequestEnded
-from virtagent.protocol.codec import LARGEST_KEPT, UNSENDABLE, Codec, peer_error, unsendable
+from virtagent.protocol.codec import UNSENDABLE, Codec, peer_error, unsendable
 from virtagent.protocol.limits import MAX_METADATA, MAX_METHOD_NAME, Limits
 from virtagent.protocol.schedule import BULK, NORMAL, URGENT, Outgoing
 from virtagent.protocol.streams import Stream
@@ -29,6 +29,12 @@ DEFAULT_DEADLINE: Final = 60.0
 
 SHORT_NAME: Final = MAX_METHOD_NAME // 4
 """Characters of a method's name that need no measuring: each has at most 4 bytes."""
+
+USUAL_MESSAGE: Final = 64 * 1024
+"""Bytes of a message that leaves no buffer behind which would be worth giving back."""
+
+LARGEST_KEPT: Final = 4 * 1024 * 1024
+"""Bytes of a message whose buffer is kept for the next one, for a while."""
 
 SPARE_DEADLINES: Final = 64
 """Deadlines of calls that have ended that may be kept beside as many as there are open calls."""
@@ -81,6 +87,7 @@ class CallTable:
         self.opening: list[Stream] = []
         self.opening_class = NORMAL
         self._deadlines: list[tuple[float, bool, int]] = []
+        self._tidy_in = 0
         self._next = 1
         self.calls: dict[int, Call] = {}
         self.requests: dict[int, Request] = {}
@@ -189,14 +196,27 @@ class CallTable:
             self._abandon_message()
             raise
         size = len(data)
-        if size > LARGEST_KEPT:
-            self._renew_packer()
+        if size > USUAL_MESSAGE:
+            self._packed_large(size)
         if size > self.message_limit:
             self._abandon_message()
             raise UsageError(
                 f"{method}: this message has {size} bytes, the peer accepts {self.message_limit}; use a stream"
             )
         return data
+
+    def _packed_large(self, size: int) -> None:
+        """Keep the packer with its large buffer while there are large messages: fresh pages cost as much as a copy."""
+        self._tidy_in = 2
+        if size > LARGEST_KEPT:
+            self._renew_packer()
+
+    def tidy(self) -> None:
+        """Give back the buffer that a large message has filled, if none has followed since the last time."""
+        if self._tidy_in:
+            self._tidy_in -= 1
+            if not self._tidy_in:
+                self._renew_packer()
 
     def _renew_packer(self) -> None:
         self._codec.renew()

@@ -104,6 +104,11 @@ class Dispatcher:
         """Handlers that run as tasks or in threads, and requests that wait for their turn."""
         return len(self._tasks) + len(self._backlog)
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether :meth:`aclose` has nothing to do."""
+        return not self._tasks and not self._backlog and self._pool is None
+
     # -- what came -----------------------------------------------------------------------------------------------
 
     def dispatch_one(self, event: Any) -> None:

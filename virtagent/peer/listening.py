@@ -141,6 +141,7 @@ class AcceptedPeer(Peer):
     def channel_down(self, channel: Channel, error: Exception | None) -> None:
         super().channel_down(channel, error)
         if self.state is not PeerState.CLOSED:
+            self._close_if_at_rest()
             self._on_closed(self)
 
     async def aclose(self, reason: str = "client", message: str = "", *, drain: float | None = None) -> None:

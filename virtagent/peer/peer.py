@@ -415,14 +415,23 @@ class Peer(Caller, Link):
             if self._channel is not None:
                 self._take_events(self._core.channel_lost(self._clock(), f"{self.name}: closed here"))
                 self._channel = None
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            if self._trace is not None:
-                self._trace.close()
-            self._cell.set(PeerState.CLOSED, f"{self.name}: closed here")
+            self._become_closed()
         if channel is not None:
             await channel.wait_closed()
+
+    def _close_if_at_rest(self) -> None:
+        """Be closed, without a channel already, if that takes no waiting; :meth:`aclose` does the same in a task."""
+        if not self._closing and not self._pumps and self._dispatcher.is_at_rest:
+            self._closing = True
+            self._become_closed()
+
+    def _become_closed(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._trace is not None:
+            self._trace.close()
+        self._cell.set(PeerState.CLOSED, f"{self.name}: closed here")
 
     async def __aenter__(self) -> Peer:
         return self

@@ -15,7 +15,7 @@ from typing import Any
 
 from .fd_transport import FdTransport
 from .listener import Server
-from .sockets import Connected, paired
+from .sockets import Connected, hold_a_frame, paired
 
 __all__ = ["Acceptor", "SocketTransport", "accepting", "connected"]
 
@@ -67,6 +67,7 @@ class SocketTransport(FdTransport):
 async def connected(protocol: asyncio.BaseProtocol, sock: socket.socket) -> Connected:
     """A transport and its protocol on a connected, non-blocking socket, which the transport owns from now on."""
     loop = asyncio.get_running_loop()
+    hold_a_frame(sock)
     if not is_selector_loop(loop):
         create = loop.create_unix_connection if sock.family == socket.AF_UNIX else loop.create_connection
         return paired(await create(lambda: protocol, sock=sock))
@@ -115,6 +116,7 @@ class Acceptor:
                 self._resume = self._loop.call_later(ACCEPT_PAUSE, self._go_on)
                 return
             sock.setblocking(False)
+            hold_a_frame(sock)
             try:
                 SocketTransport(self._loop, self._factory(), sock).start()
             except Exception as error:

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterator
 from typing import Any, cast
 
-__all__ = ["Connected", "borrowed", "connect_socket", "keep_alive", "paired"]
+__all__ = ["Connected", "borrowed", "connect_socket", "hold_a_frame", "keep_alive", "paired"]
 
 Connected = tuple[asyncio.Transport, asyncio.BaseProtocol]
 
@@ -21,6 +21,17 @@ KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES = 30, 10, 3
 def paired(connected: tuple[asyncio.BaseTransport, asyncio.BaseProtocol]) -> Connected:
     """What the loop's ``create_*connection`` gave, with the type that it really has."""
     return cast("asyncio.Transport", connected[0]), connected[1]
+
+
+SEND_BUFFER = 212_992
+"""Bytes of a Unix socket's send buffer that anybody may ask for (net.core.wmem_max, socket(7)); the kernel takes twice
+that, which holds a frame of 256 KiB. A new socket's does not, and its writer stops in the midst of each frame."""
+
+
+def hold_a_frame(sock: socket.socket) -> None:
+    """Make a Unix socket take a whole frame at once."""
+    if sock.family == socket.AF_UNIX:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
 
 @contextlib.contextmanager

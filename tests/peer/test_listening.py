@@ -87,6 +87,18 @@ async def test_many_clients_are_served_each_as_a_peer_of_its_own(short_tmp: Path
         await eventually(lambda: not listening.peers)
 
 
+async def test_who_asks_for_sessions_once_it_is_up_is_told_of_later_ones_only(short_tmp: Path) -> None:
+    """Whoever waits for the session runs where it is established."""
+    told: list[Peer] = []
+    async with (
+        Listening(f"unix:{short_tmp}/s", [ECHO]) as listening,
+        Connecting(lambda: ConnectingPeer(listening.url, [], PeerOptions())) as peer,
+    ):
+        peer.on_session = told.append
+        await peer.call("echo")
+        assert told == []
+
+
 async def test_too_many_clients_are_turned_away(short_tmp: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Rule L1."""
     async with Listening(f"unix:{short_tmp}/s", [ECHO], most_peers=1) as listening:

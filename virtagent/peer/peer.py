@@ -334,9 +334,10 @@ class Peer(Caller, Link):
     def _set_up(self, detail: str) -> None:
         self._usable = self._served = True
         self._last_loss = None
+        on_session = self.on_session  # before those run who wait for the session: one of them may set another
         self._cell.set(PeerState.UP, detail, at_once=self._in_read)
-        if self.on_session is not None:
-            self._loop.call_soon(self.on_session, self)
+        if on_session is not None:
+            self._loop.call_soon(on_session, self)
 
     def _session_ended(self, error: SessionLost) -> None:
         self._usable = False

@@ -22,6 +22,7 @@ help:
 	@echo "make wheel     the pure wheel and the compiled one, in dist"
 	@echo "make test-vm   everything in real guests (says which Debian packages it needs)"
 	@echo "make bench     our speed beside what is possible here, in one run (a minute or two; ARGS=--quick)"
+	@echo "               benchmarks compile virtagent first; PURE=1 measures it interpreted"
 	@echo "make bench-guest  in a real guest over virtio-serial, and beside Debian's qemu-ga (two minutes; ARGS=--quick)"
 	@echo "make bench-peers  side by side with other libraries: makes docs/benchmarks.md (ten minutes; ARGS=--quick)"
 	@echo "make growth    how cost grows with payload, calls, streams, guests and services; makes docs/growth.md (six minutes)"
@@ -94,8 +95,10 @@ fmt: $(VENV)/dev
 bench: $(VENV)/dev $(MEASURED_TREE)
 	@$(MEASURED) -m benchmarks.rows $(ARGS)
 
-bench-guest: $(VENV)/dev
-	@$(BIN)/python -m benchmarks.guest $(ARGS)
+# The guest gets a wheel of the same kind.
+bench-guest: export VIRTAGENT_COMPILE := $(if $(PURE),0,1)
+bench-guest: $(VENV)/dev $(MEASURED_TREE)
+	@$(MEASURED) -m benchmarks.guest $(ARGS)
 
 bench-peers: $(VENV)/dev $(MEASURED_TREE)
 	@$(MEASURED) -m benchmarks.side_by_side $(ARGS)

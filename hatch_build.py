@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 __all__ = ["CompilingHook"]
 
 COMPILE = "VIRTAGENT_COMPILE"
-WORK = Path("build", "wheel")
 
 TOOLS = ["mypy[mypyc]>=2.4,<3", "setuptools>=77", "msgpack>=1.1", "msgpack-types>=0.5", "msgspec>=0.19"]
 """What compiling needs beside a C compiler: mypyc, and the types of what the modules import."""
@@ -23,6 +22,8 @@ TOOLS = ["mypy[mypyc]>=2.4,<3", "setuptools>=77", "msgpack>=1.1", "msgpack-types
 
 class CompilingHook(BuildHookInterface[Any]):
     """Adds extension modules to a wheel when asked: by the environment, or by the hook's option ``compile = true``."""
+
+    _made: tempfile.TemporaryDirectory[str] | None = None
 
     def wanted(self) -> bool:
         """Whether to compile.
@@ -53,8 +54,9 @@ class CompilingHook(BuildHookInterface[Any]):
             return
         if version == "editable":
             raise RuntimeError(f"an editable install is never compiled: unset {COMPILE}, and see `make compiled`")
-        work = Path(self.root, WORK)
-        shutil.rmtree(work, ignore_errors=True)
+        # Not in the checkout: another Python may be building from it at the same time.
+        self._made = tempfile.TemporaryDirectory(prefix="virtagent-wheel-")
+        work = Path(self._made.name)
         done = subprocess.run([sys.executable, "-m", "compiling", "extensions", str(work)], cwd=self.root, check=False)
         if done.returncode:
             raise RuntimeError(f"virtagent is not compiled: the reason is above ({COMPILE}=0 makes a pure wheel)")
@@ -62,3 +64,8 @@ class CompilingHook(BuildHookInterface[Any]):
         build_data["force_include"] |= {path: place for place, path in made.items()}
         build_data["pure_python"] = False
         build_data["infer_tag"] = True
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Remove what is in the wheel now."""
+        if self._made is not None:
+            self._made.cleanup()

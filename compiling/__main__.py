@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from setuptools.errors import BaseError
+from setuptools.errors import BaseError, CompileError, LinkError
 
 from compiling.extensions import build_extensions
 from compiling.modules import NoSuchModule
@@ -33,8 +33,9 @@ def main() -> None:
         (work / "extensions.json").write_text(json.dumps(made))
     except NoSuchModule as error:
         parser.exit(1, f"{error}\n")
-    except BaseError as error:
-        parser.exit(1, f"the C compiler does not make it ({error}); Debian: apt-get install -y gcc python3-dev\n")
+    except (BaseError, CompileError, LinkError) as error:
+        command = str(error).split(",", 1)[0]
+        parser.exit(1, f"no C compiler, or it fails ({command} ...): apt-get install -y gcc python3-dev\n")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def build_extensions(root: Path, work: Path) -> dict[str, Path]:
     Raises:
         NoSuchModule: a listed module does not exist.
         SystemExit: mypy finds an error, or mypyc something it cannot compile; it has printed what.
-        setuptools.errors.BaseError: the C compiler fails, or there is none.
+        setuptools.errors.BaseError, CompileError, LinkError: the C compiler fails, or there is none.
     """
     work = work.absolute()
     os.chdir(root)

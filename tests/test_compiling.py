@@ -181,6 +181,23 @@ def test_a_wheel_is_pure_unless_compiling_is_asked_for(tmp_path: Path) -> None:
     assert native_files(wheel) == set()
 
 
+@pytest.mark.parametrize("compiler", ["false", "/nowhere/cc"])
+def test_a_compiler_that_fails_is_told_in_one_line(tmp_path: Path, compiler: str) -> None:
+    pytest.importorskip("mypyc")
+    done = subprocess.run(
+        [sys.executable, "-m", "compiling", "extensions", str(tmp_path)],
+        env=os.environ | {"CC": compiler},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith("apt-get install -y gcc python3-dev")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "extensions.json").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(COMPILER is None, reason="no C compiler: apt-get install -y gcc python3-dev")

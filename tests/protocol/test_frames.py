@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.protocol.traced import traced_memory
 from virtagent.protocol.frames import (
     ALIVE,
     CHECK_SIZE,
@@ -18,6 +19,7 @@ from virtagent.protocol.frames import (
     HEADER_SIZE,
     HELLO,
     INITIAL_BUFFER,
+    KEPT_FILLS,
     MESSAGE,
     PING,
     FrameReader,
@@ -402,3 +404,28 @@ def test_a_growing_buffer_keeps_the_bytes_it_holds() -> None:
     out = writer()
     wire = b"".join(out.frame(DATA, n, bytes([n]) * 150_000) for n in (1, 2))
     assert [len(found[2]) for found in parse(reader(limit=150_000), wire, step=40_001)] == [150_000] * 2
+
+
+def test_one_large_frame_does_not_keep_its_buffer_for_ever() -> None:
+    """A thousand connections with one large frame each would hold a thousand large buffers."""
+    frames, out = reader(limit=300_000), writer()
+    large = out.frame(MESSAGE, 0, bytes(300_000))
+    with traced_memory() as held:
+        assert len(parse(frames, large)) == 1
+        assert held() > 200_000
+        for _ in range(KEPT_FILLS + 1):
+            assert len(parse(frames, out.frame(MESSAGE, 0, b"small"))) == 1
+        assert len(frames.get_buffer()) == INITIAL_BUFFER
+        assert held() < 200_000
+
+
+def test_large_frames_in_a_row_share_one_buffer() -> None:
+    """Small frames between them, fewer than it takes to give it up, change nothing."""
+    frames, out = reader(limit=300_000), writer()
+    assert len(parse(frames, out.frame(MESSAGE, 0, bytes(300_000)))) == 1
+    kept = frames.get_buffer().obj
+    for _ in range(3):
+        for _ in range(KEPT_FILLS - 2):
+            assert len(parse(frames, out.frame(MESSAGE, 0, b"small"))) == 1
+        assert len(parse(frames, out.frame(MESSAGE, 0, bytes(300_000)))) == 1
+        assert frames.get_buffer().obj is kept

@@ -52,7 +52,14 @@ payload fails its check (rules F4, F5). The session is over: :meth:`FrameReader.
 FROM_CANDIDATE: Final = 0x200
 """Not on the wire: set on the kind of a frame under the seed of an establishment still in progress (rule H5)."""
 
+FIRST_BUFFER: Final = 4 * 1024
+"""Bytes of a new connection's buffer: what hellos and most calls need. Clearing more would be felt in connecting."""
+
 INITIAL_BUFFER: Final = 64 * 1024
+"""Bytes of the buffer from the first read on that filled the first one."""
+
+KEPT_FILLS: Final = 16
+"""How often a buffer that has grown is filled without need of its size before it is exchanged for a small one."""
 
 Frame = tuple[int, int, memoryview]
 """Kind with its flags, stream field, payload. The payload is valid only until the reader's next call."""
@@ -142,6 +149,7 @@ class FrameReader:
         "_candidate",
         "_check_payload",
         "_expected",
+        "_fills_left",
         "_need",
         "_seed",
         "_view",
@@ -154,10 +162,11 @@ class FrameReader:
     )
 
     def __init__(self, limit: int) -> None:
-        self._buffer = bytearray(INITIAL_BUFFER)
+        self._buffer = bytearray(FIRST_BUFFER)
         self._view = memoryview(self._buffer)
         self.start = 0
         self.end = 0
+        self._fills_left = 0  # of a buffer that has grown
         self._need = HEADER_SIZE
         self._seed: int | None = None
         self._expected = 0
@@ -194,8 +203,12 @@ class FrameReader:
     def get_buffer(self, sizehint: int = -1) -> memoryview:
         """Where to receive to; never empty. Report with :meth:`received`."""
         if self.start == self.end:
+            if self._fills_left:
+                self._shrink_when_idle()
             self.start = self.end = 0
             return self._view
+        if self.end == FIRST_BUFFER == len(self._buffer):
+            self._exchange(INITIAL_BUFFER)
         if self.start:
             self._compact()
         wanted = self._need + HEADER_SIZE
@@ -226,9 +239,23 @@ class FrameReader:
         self.start, self.end = 0, pending
 
     def _grow(self, size: int) -> None:
-        buffer = bytearray(size + INITIAL_BUFFER)
+        self._exchange(size + INITIAL_BUFFER)
+        self._fills_left = KEPT_FILLS
+
+    def _exchange(self, size: int) -> None:
+        buffer = bytearray(size)
         buffer[: self.end] = self._view[: self.end]
         self._buffer, self._view = buffer, memoryview(buffer)
+
+    def _shrink_when_idle(self) -> None:
+        """One large frame must not hold its memory as long as the connection lives; many in a row may."""
+        if self.end > INITIAL_BUFFER:
+            self._fills_left = KEPT_FILLS
+            return
+        self._fills_left -= 1
+        if not self._fills_left:
+            buffer = bytearray(INITIAL_BUFFER)
+            self._buffer, self._view = buffer, memoryview(buffer)
 
     # -- frames out --------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,20 +15,20 @@ from virtagent.protocol.codec import Codec
 from virtagent.protocol.events import Pong
 from virtagent.protocol.frames import ALIVE, BATCH, CREDIT, DATA, PING, PONG
 from virtagent.protocol.keepalive import Keepalive
-from virtagent.protocol.limits import SERIAL
+from virtagent.protocol.limits import SERIAL, Limits
 from virtagent.protocol.messages import MessageReader
 from virtagent.protocol.rpc import CallTable
 from virtagent.protocol.schedule import BULK
 from virtagent.protocol.session import Session
-from virtagent.protocol.streams import RECEIVES, SENDS
+from virtagent.protocol.streams import RECEIVES, REFERENCE, SENDS
 
 
-def make(rate: int | None = None) -> Session:
+def make(rate: int | None = None, limits: Limits = SERIAL, peer_streams: int = 3) -> Session:
     return Session(
         (9, 5),
-        Announcement(identity=Identity(), window=100, streams=3),
+        Announcement(identity=Identity(), window=100, streams=peer_streams),
         Agreement(1, 256, True, rate, frozenset()),
-        limits=SERIAL,
+        limits=limits,
         keepalive=Keepalive(5.0, 5.0, 0.0),
         make_stream=Recorded,
         flush_wanted=lambda: None,
@@ -121,13 +122,30 @@ def test_a_sign_of_life_is_sent_when_nothing_else_was() -> None:
 def test_more_control_frames_than_a_reading_peer_can_provoke_are_noticed() -> None:
     """Rule L1."""
     session = make()
-    for _ in range(4096):
+    for _ in range(4096 + SERIAL.streams):
         session.scheduler.control(CREDIT, 1, bytes(8))
     floods = [session.scheduler.is_flooded]
     session.scheduler.control(CREDIT, 1, bytes(8))
     floods.append(session.scheduler.is_flooded)
     emit(session, 0.0)
     assert [*floods, session.scheduler.is_flooded] == [False, True, False]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_resetting_all_streams_at_once_is_no_flood_of_the_peers(times: int) -> None:
+    """Rule L1: it is this side's decision, unless the peer opens as many again without having read the resets."""
+    session = make(limits=replace(SERIAL, streams=6000), peer_streams=6000)
+    streams = session.streams
+    for number in range(times):
+        opened = [streams.accept(REFERENCE.pack(2 * (6000 * number + each + 1), SENDS)) for each in range(6000)]
+        for _ in range(6000):
+            stream, _ = streams.open(SENDS, BULK)
+            stream.opened()
+            opened.append(stream)
+        for stream in opened:
+            stream.reset([1, "not wanted", None])
+    assert len(streams) == 0
+    assert session.scheduler.is_flooded == (times > 1)
 
 
 def test_the_end_resets_the_streams_and_statistics_tell_what_was_wrong() -> None:

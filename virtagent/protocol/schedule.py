@@ -186,6 +186,7 @@ class Scheduler:
 
     Args:
         limit: largest payload of a frame.
+        peer_streams: how many streams the peer may have open: each may have to be reset at once.
 
     Attributes:
         has_data: something waits to be sent.
@@ -196,8 +197,10 @@ class Scheduler:
     __slots__ = (
         "_control",
         "_limit",
+        "_most_control",
         "_next_transfer",
         "_owed",
+        "_provoked",
         "_queues",
         "_rings",
         "_sole_priority",
@@ -207,8 +210,10 @@ class Scheduler:
         "sole",
     )
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, peer_streams: int = 0) -> None:
         self._limit = limit
+        self._most_control = MOST_CONTROL + peer_streams
+        self._provoked = 0
         self._control: list[tuple[int, int, bytes]] = []
         self._rings: list[deque[Source]] = [deque() for _ in range(4)]
         self._queues = [MessageQueue(self) for _ in range(4)]
@@ -225,13 +230,15 @@ class Scheduler:
         """Messages that wait in all classes."""
         return sum(map(len, self._queues)) + (self.sole is not None)
 
-    def control(self, kind: int, stream: int, payload: bytes) -> None:
-        """Queue a control frame."""
+    def control(self, kind: int, stream: int, payload: bytes, *, provoked: bool = True) -> None:
+        """Queue a control frame. ``provoked``: the peer can make this side send as many as it likes."""
         if self.sole is not None:
             self._queue_sole(self.sole)
         self._control.append((kind, stream, payload))
         self.has_data = True
-        self.is_flooded = len(self._control) > MOST_CONTROL
+        if provoked:
+            self._provoked += 1
+            self.is_flooded = self._provoked > self._most_control
 
     def message(self, priority: int, message: Outgoing) -> None:
         """Queue a message in its class. One that waits alone needs no queue: it is what most calls are."""
@@ -302,6 +309,7 @@ class Scheduler:
             for kind, stream, payload in self._control:
                 out.append(writer.frame(kind, stream, payload))
             self._control.clear()
+            self._provoked = 0
             self.is_flooded = False
         rings = self._rings
         while self._sources and total < budget:

@@ -93,7 +93,7 @@ class Session:
         self.agreement = agreement
         self.keepalive = keepalive
         self.writer = FrameWriter(session_seed(tag, peer_tag), check_payload=agreement.check)
-        self.scheduler = Scheduler(agreement.frame)
+        self.scheduler = Scheduler(agreement.frame, limits.streams)
         self.streams = StreamTable(
             limits,
             peer_window=announcement.window,

@@ -104,8 +104,10 @@ class Stream:
             self._reset_wanted = error
             self._drop_queue()
             return
-        self._table.scheduler.control(RESET, self.identifier, self._table.codec.pack(shortened(error)))
-        self._table.flush_wanted()
+        table = self._table
+        reason = table.codec.pack(shortened(error))
+        table.scheduler.control(RESET, self.identifier, reason, provoked=not table.is_mine(self.identifier))
+        table.flush_wanted()
         self._over()
 
     def opened(self) -> None:
@@ -298,6 +300,10 @@ class StreamTable:
         stream = self._make(identifier, flags, priority, sends=bool(flags & SENDS), receives=bool(flags & RECEIVES))
         return stream, msgpack.ExtType(EXT_STREAM, REFERENCE.pack(identifier, flags))
 
+    def is_mine(self, identifier: int) -> bool:
+        """Whether this side has opened the stream, and not the peer (rule H6)."""
+        return identifier & 1 == self._parity
+
     @property
     def is_full(self) -> bool:
         """Whether the peer has as many streams open as it may (rule T9)."""
@@ -392,7 +398,7 @@ class StreamTable:
         """A stream is over; what it had of the surplus goes back."""
         if self._streams.pop(stream.identifier, None) is None:
             return
-        if stream.identifier & 1 == self._parity:
+        if self.is_mine(stream.identifier):
             self._mine -= 1
         self.credits.pop(stream.identifier, None)
         self._surplus += window - self.limits.window

@@ -10,12 +10,13 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final
 
 from virtagent.errors import CallError, UsageError, VirtagentError, error_to_wire
 from virtagent.peer.context import Context, current_context
 from virtagent.peer.handler import Handler, Router
+from virtagent.peer.threads import PeerThreads
 from virtagent.protocol.rpc import Notification, Request, RequestEnded, reset_all
 
 if TYPE_CHECKING:
@@ -81,11 +82,11 @@ class Dispatcher:
         self._router = router
         self.respond = respond
         self._flush = flush
-        self._threads = threads
+        self._most_threads = threads
+        self._threads: PeerThreads | None = None
         self._notification_limit = notifications
         self._loop = asyncio.get_running_loop()
         self._clock = self._loop.time
-        self._pool: ThreadPoolExecutor | None = None
         self._tasks: set[asyncio.Future[Any]] = set()
         self._backlog: deque[Any] = deque()
         self._monotonic = time.monotonic
@@ -107,7 +108,7 @@ class Dispatcher:
     @property
     def is_at_rest(self) -> bool:
         """Whether :meth:`aclose` has nothing to do."""
-        return not self._tasks and not self._backlog and self._pool is None
+        return not self._tasks and not self._backlog
 
     # -- what came -----------------------------------------------------------------------------------------------
 
@@ -261,9 +262,9 @@ class Dispatcher:
 
     async def _run_in_thread(self, handler: Handler, context: Context, params: Any) -> Any:
         """Run a plain function; a thread cannot be cancelled, so its slot stays taken until it ends."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="virtagent-handler")
-        work = self._pool.submit(contextvars.copy_context().run, handler.invoke, context, params)
+        if self._threads is None:
+            self._threads = PeerThreads(self._most_threads)
+        work = self._threads.submit(contextvars.copy_context().run, handler.invoke, context, params)
         try:
             return await asyncio.wrap_future(work)
         except asyncio.CancelledError:
@@ -345,5 +346,3 @@ class Dispatcher:
         if tasks:
             await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks.difference_update(tasks)
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)

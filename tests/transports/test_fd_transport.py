@@ -144,9 +144,11 @@ async def test_a_forgotten_transport_warns_and_closes_its_descriptor() -> None:
     theirs.close()
 
 
-@given(st.lists(st.binary(max_size=300), max_size=90), st.integers(1, 400))
-def test_the_queue_writes_everything_in_order_however_little_each_write_takes(pieces: list[bytes], bound: int) -> None:
-    queue = WriteQueue(bound)
+@given(st.lists(st.binary(max_size=300), max_size=90), st.integers(1, 400), st.booleans())
+def test_the_queue_writes_everything_in_order_however_little_each_write_takes(
+    pieces: list[bytes], bound: int, joined: bool
+) -> None:
+    queue = WriteQueue(bound, joined=joined)
     reader, writer = os.pipe()
     try:
         for piece in pieces:

@@ -184,6 +184,28 @@ async def test_what_was_not_written_when_the_host_went_is_dropped(monkeypatch: p
     assert protocol.received == b"unread"
 
 
+async def test_pieces_that_are_written_together_are_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver makes each piece of a writev(2) a buffer and a kick of its own; one write takes 32 KiB."""
+    transport, _, host = port()
+    writes: list[int] = []
+    write = os.write
+
+    def counted(fd: int, data: bytes | memoryview) -> int:
+        writes.append(len(data))
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", counted)
+    monkeypatch.setattr(os, "writev", lambda fd, pieces: counted(fd, *pieces))  # one piece only
+    transport.writelines([b"head", memoryview(b"p" * 1000), bytearray(b"tail")])
+    assert writes == [1008]
+    assert host.recv(4096) == b"head" + b"p" * 1000 + b"tail"
+    transport.writelines([b"head", b"p" * 40_000, b"tail"])
+    assert writes == [1008, 32_768, 40_008 - 32_768]
+    transport.abort()
+    await turns()
+    host.close()
+
+
 async def test_closing_ends_when_the_host_goes_before_all_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     transport, protocol, host = port()
     takes_nothing(transport, monkeypatch)

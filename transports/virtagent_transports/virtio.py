@@ -34,7 +34,7 @@ from .holders import access_remedy, holder_of, reason
 from .inotify import wait_until
 from .sockets import Connected
 from .url import ChannelUrl
-from .write_queue import Bytes
+from .write_queue import Bytes, WriteQueue
 
 __all__ = ["OPTIONS", "PATH_TARGET", "VirtioTransport", "check", "connect", "wait_for_node"]
 
@@ -136,6 +136,8 @@ class VirtioTransport(FdTransport):
         self, loop: asyncio.AbstractEventLoop, protocol: asyncio.BaseProtocol, fd: int, name: str = "virtio"
     ) -> None:
         super().__init__(loop, protocol, fd, fd, max_write=MAX_WRITE)
+        # The driver has write(2) only: of a writev(2) each piece would be a buffer, a kick and a write of QEMU's.
+        self._queue = WriteQueue(MAX_WRITE, joined=True)
         self._name = name
         self._hung_up = False
         self._hang_ups: select.epoll | None = None

@@ -22,11 +22,13 @@ class WriteQueue:
 
     Args:
         max_write: what one write may hold at most, in bytes.
+        joined: copy pieces that go together into one, for files where each piece of a writev(2) is a write of its own.
     """
 
-    def __init__(self, max_write: int) -> None:
+    def __init__(self, max_write: int, *, joined: bool = False) -> None:
         self._pieces: deque[memoryview] = deque()
         self._max_write = max_write
+        self._joined = joined
         self.size = 0
 
     def __bool__(self) -> bool:
@@ -57,7 +59,7 @@ class WriteQueue:
                 break
             batch.append(piece[:room])
             room -= len(batch[-1])
-        sent = os.writev(fd, batch)
+        sent = os.write(fd, b"".join(batch)) if self._joined and len(batch) > 1 else os.writev(fd, batch)
         self._forget(sent)
         return sent
 

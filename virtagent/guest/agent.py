@@ -11,6 +11,7 @@ from virtagent.api.agent import Agent, Pong
 from virtagent.guest import facts
 from virtagent.peer.context import Context
 from virtagent.peer.peer import Peer
+from virtagent.service.options import method
 
 __all__ = ["AgentService"]
 
@@ -32,6 +33,7 @@ class AgentService(Agent):
         """Seconds since this agent started."""
         return time.monotonic() - self.started
 
+    @method(inline=True)
     async def ping(self, *, ctx: Context | None = None) -> Pong:
         peer = ctx.peer if ctx is not None else None
         since = self.sessions.get(peer) if peer is not None else None

@@ -13,6 +13,7 @@ from virtagent.protocol.frames import (
     ALIVE,
     CHECK_SIZE,
     DATA,
+    FIRST_BUFFER,
     FROM_CANDIDATE,
     GAP,
     HEADER,
@@ -429,3 +430,22 @@ def test_large_frames_in_a_row_share_one_buffer() -> None:
             assert len(parse(frames, out.frame(MESSAGE, 0, b"small"))) == 1
         assert len(parse(frames, out.frame(MESSAGE, 0, bytes(300_000)))) == 1
         assert frames.get_buffer().obj is kept
+
+
+def test_a_read_that_fills_the_first_buffer_gets_a_larger_one() -> None:
+    frames = FrameReader(256 * 1024)
+    assert len(frames.get_buffer()) == FIRST_BUFFER
+    writer = FrameWriter(7, check_payload=False)
+    frames.begin(7, check_payload=False)
+    payloads = [bytes([number]) * 300 for number in range(200)]
+    stream = b"".join(writer.frame(MESSAGE, 0, payload) for payload in payloads)
+    sizes, found = [], []
+    while stream:
+        sizes.append(len(frames.get_buffer()))
+        taken = frames.feed(stream)
+        stream = stream[taken:]
+        while (frame := frames.next_frame()) is not None:
+            found.append(bytes(frame[2]))
+    assert found == payloads
+    assert sizes[0] == FIRST_BUFFER
+    assert sizes[1] > INITIAL_BUFFER - FIRST_BUFFER

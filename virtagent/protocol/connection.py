@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgpack
 
 from virtagent.errors import PeerGone, SessionLost, UsageError
-from virtagent.protocol.announcement import Announcement, Identity, agree
+from virtagent.protocol.announcement import Agreement, Announcement, Identity, agree
 from virtagent.protocol.channel import ChannelFacts
 from virtagent.protocol.endpoint import Endpoint
 from virtagent.protocol.events import GoodbyeDone, Liveness, SessionEnded, SessionUp, Trouble
@@ -105,6 +105,8 @@ class Connection(Endpoint):
         self._reader = FrameReader(self.limits.frame)
         self._handshake: Handshake | None = None
         self._mine: Announcement | None = None
+        self._agreed_with: Announcement | None = None
+        self._agreed: Agreement | None = None
         self._heard: Announcement | None = None
         self._session: Session | None = None
         self._outbox: list[bytes] = []
@@ -139,6 +141,7 @@ class Connection(Endpoint):
             line_rate=facts.line_rate,
             exclusive=facts.exclusive,
         )
+        self._agreed_with = None
         self._closed = False
         self._may_speak = connecting or facts.speaks_first
         self._may_be_stale = facts.stale or (connecting and facts.scheme == "unix")
@@ -152,8 +155,8 @@ class Connection(Endpoint):
         if self._goodbye_at != math.inf:
             self._goodbye_at = math.inf
             events.append(GoodbyeDone(acknowledged=False))
+        self._handshake = None  # before the end: no tag is drawn for nothing
         self._end_session(SessionLost(reason), now, events)
-        self._handshake = None
         self._outbox.clear()
         self._schedule()
         return events
@@ -278,7 +281,7 @@ class Connection(Endpoint):
         announcement = Announcement.unpack(payload[HEAD.size :]) if head is not None else None
         if handshake is None or mine is None or head is None or announcement is None or self._closed:
             return
-        if agree(mine, announcement) is None:
+        if self._agree(announcement) is None:
             theirs = ", ".join(map(str, announcement.versions))
             ours = ", ".join(map(str, mine.versions))
             text = f"the peer speaks protocol version {theirs}, this side {ours}: update the older one"
@@ -297,13 +300,23 @@ class Connection(Endpoint):
             events.append(Trouble("echo", "the line echoes: the tty is not raw, or there is a loop-back"))
         self._schedule()
 
+    def _agree(self, theirs: Announcement) -> Agreement | None:
+        """What holds with a peer that announces this; a session asks for it several times."""
+        mine = self._mine
+        if mine is None:
+            return None
+        if theirs is not self._agreed_with:
+            self._agreed_with = theirs
+            self._agreed = agree(mine, theirs)
+        return self._agreed
+
     def _expect_candidate(self) -> None:
         """Accept frame 0 of the establishment in progress as its confirmation (rule H5)."""
         handshake, heard = self._handshake, self._heard
-        if handshake is None or heard is None or self._mine is None:
+        if handshake is None or heard is None:
             return
         tags = handshake.candidate if handshake.up else (handshake.tag, handshake.peer_tag)
-        agreement = agree(self._mine, heard)
+        agreement = self._agree(heard)
         if tags is not None and agreement is not None:
             self._reader.expect_candidate(session_seed(tags[1], tags[0]), check_payload=agreement.check)
 
@@ -318,12 +331,12 @@ class Connection(Endpoint):
             self._receive_goodbye(kind, payload, now, events)
         elif self._session is not None:
             self._session.receive(kind, stream, payload, self._messages, now, events)
+        self._schedule()
 
     def _begin_session(
         self, outcome: Outcome, announcement: Announcement, now: float, events: list[Any], *, expected: int = 0
     ) -> None:
-        handshake, mine = self._handshake, self._mine
-        agreement = agree(mine, announcement) if mine is not None else None
+        handshake, agreement = self._handshake, self._agree(announcement)
         if handshake is None or agreement is None:
             return
         if outcome is Outcome.REPLACED:
@@ -346,7 +359,6 @@ class Connection(Endpoint):
         )
         self.calls.begin(session.scheduler.message, announcement.deadline or math.inf, announcement.message)
         events.append(SessionUp(announcement, agreement))
-        self._schedule()
 
     def _end_session(self, error: SessionLost, now: float, events: list[Any], *, quiet: float = 0.0) -> None:
         self._drop_session(error, events)
@@ -502,9 +514,13 @@ class Connection(Endpoint):
     def _schedule(self) -> None:
         """Compute the next timer anew: something has happened."""
         self._calm = False
-        at = min(self.calls.next_deadline, self._goodbye_at)
+        at = self.calls.next_deadline
+        if self._goodbye_at < at:
+            at = self._goodbye_at
         if self._handshake is not None:
-            at = min(at, self._handshake.next_timer() or math.inf)
+            retry_at = self._handshake.next_timer()
+            if retry_at is not None and retry_at < at:
+                at = retry_at
         if self._session is not None:
             at = min(at, self._session.next_timer())
         self.next_timer_at = at

@@ -9,30 +9,29 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 __all__ = ["Handshake", "HelloHead", "Outcome"]
 
-HEAD = struct.Struct(">IIIQ")
+HEAD: Final = struct.Struct(">IIIQ")
 
-FIRST_RETRY = 0.05
+FIRST_RETRY: Final = 0.05
 """Seconds until an unanswered hello is sent again (rule H10): long for a socket, short for a person."""
 
-LONGEST_RETRY = 2.0
+LONGEST_RETRY: Final = 2.0
 """Seconds between hellos to a peer that stays away (rule H10): 150 bytes/s at the most, 1.5 % of a 115200 line."""
 
-ANSWER_INTERVAL = 0.05
+ANSWER_INTERVAL: Final = 0.05
 """Seconds between two answers to the same sender (rule H10)."""
 
-OWN_TAGS_KEPT = 16
+OWN_TAGS_KEPT: Final = 16
 """How many of its own tags a side remembers to recognise an echo (rule H7)."""
 
-ANSWERS_KEPT = 16
+ANSWERS_KEPT: Final = 16
 """How many senders the rate limit (rule H10) remembers: a peer that invents senders must not grow it."""
 
-CANDIDATE_RETRIES = 5
+CANDIDATE_RETRIES: Final = 5
 """How often a candidate is offered again to a sender that is up, and so does not repeat its own hello (rule H10)."""
 
 
@@ -64,13 +63,15 @@ class Outcome(Enum):
     ECHO = "echo"
 
 
-@dataclass(slots=True)
 class Candidate:
     """A tag offered to another sender while a session is up (rules H2, H3)."""
 
-    tag: int
-    peer_tag: int
-    retries: int = 0
+    __slots__ = ("peer_tag", "retries", "tag")
+
+    def __init__(self, tag: int, peer_tag: int, retries: int = 0) -> None:
+        self.tag = tag
+        self.peer_tag = peer_tag
+        self.retries = retries
 
 
 class Handshake:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from virtagent.errors import UsageError
-from virtagent.protocol.announcement import Announcement, Identity, agree
+from virtagent.protocol import announcement
+from virtagent.protocol.announcement import KEPT, Announcement, Identity, agree
 from virtagent.protocol.hello import HEAD
 from virtagent.protocol.limits import MAX_HELLO, SERIAL, Limits
 
@@ -139,7 +140,17 @@ def test_features_that_are_equal_and_not_the_same_are_told_as_they_are() -> None
 
 
 def test_what_is_said_again_is_neither_packed_nor_unpacked_again() -> None:
-    announcement = Announcement(identity=Identity(name="web1"))
-    data = announcement.pack()
-    assert Announcement(identity=Identity(name="web1")).pack() is data
+    identity, limits = Identity(name="web1"), Limits()
+    data = Announcement.of_limits(identity, limits, keepalive=5.0).pack()
+    assert Announcement.of_limits(identity, limits, keepalive=5.0).pack() is data
+    assert Announcement.of_limits(identity, limits, keepalive=4.0).pack() != data
     assert Announcement.unpack(memoryview(data)) is Announcement.unpack(data)
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    """Rule L1: the peer chooses what it says."""
+    for number in range(3 * KEPT):
+        data = Announcement.of_limits(Identity(name=str(number)), Limits()).pack()
+        assert Announcement.unpack(data) is not None
+    assert len(announcement._own) == KEPT
+    assert announcement.unpacked_before.cache_info().currsize == KEPT

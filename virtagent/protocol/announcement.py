@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -62,23 +62,51 @@ class Announcement:
     check: bool = True
     line_rate: int | None = None
     exclusive: bool = False
+    _packed: bytes = field(default=b"", init=False, repr=False, compare=False)
 
     @classmethod
-    def of_limits(cls, identity: Identity, limits: Limits, **facts: Any) -> Announcement:
-        """This side's own announcement: the limits it accepts, and facts of its channel."""
-        return cls(
+    def of_limits(
+        cls,
+        identity: Identity,
+        limits: Limits,
+        *,
+        keepalive: float = 0.0,
+        deadline: float = 60.0,
+        check: bool = True,
+        line_rate: int | None = None,
+        exclusive: bool = False,
+    ) -> Announcement:
+        """This side's own announcement: the limits it accepts, and facts of its channel.
+
+        For the same objects again, as in each connection of a listener, it is the same object and is packed once.
+        """
+        key = (id(identity), id(limits), keepalive, deadline, check, line_rate, exclusive)
+        known = _own.get(key)
+        if known is not None:
+            return known[0]
+        made = cls(
             identity=identity,
             frame=limits.frame,
             message=limits.message,
             calls=limits.calls,
             streams=limits.streams,
             window=limits.window,
-            **facts,
+            keepalive=keepalive,
+            deadline=deadline,
+            check=check,
+            line_rate=line_rate,
+            exclusive=exclusive,
         )
+        while len(_own) >= KEPT:
+            del _own[next(iter(_own))]
+        _own[key] = made, limits
+        return made
 
     def pack(self) -> bytes:
         """The map on the wire."""
-        return packed(self) if self.identity.features else packed_before(self)
+        if not self._packed:
+            object.__setattr__(self, "_packed", packed(self))
+        return self._packed
 
     @classmethod
     def unpack(cls, data: bytes | memoryview) -> Announcement | None:
@@ -87,8 +115,11 @@ class Announcement:
 
 
 KEPT = 64
-"""How many maps are remembered of each direction: a hello is sent and received twice for a session, and those who
-come again, or have much in common, say the same again. They are at most 1 KiB each, whatever a peer sends."""
+"""How many announcements are remembered of each direction: a hello is sent and received twice for a session, and those
+who come again, or have much in common, say the same again. They are at most 1 KiB each, whatever a peer sends."""
+
+_own: dict[tuple[Any, ...], tuple[Announcement, Limits]] = {}
+"""By the identity of what they were made of, which hashes quickly, and lives as long as the entry."""
 
 
 def packed(announcement: Announcement) -> bytes:
@@ -112,10 +143,6 @@ def packed(announcement: Announcement) -> bytes:
     if len(data) > MAX_HELLO - HEAD.size:
         raise UsageError(f"this side's hello is {len(data)} bytes long: offer fewer or shorter features")
     return data
-
-
-packed_before = lru_cache(KEPT)(packed)
-"""The same, remembered; not for features, which are compared by value: 1 and True are equal, and not the same."""
 
 
 def unpacked(data: bytes | memoryview) -> Announcement | None:
@@ -156,8 +183,7 @@ unpacked_before = lru_cache(KEPT)(unpacked)
 """The same, remembered."""
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
+class Agreement(NamedTuple):
     """What holds in a session (rule H9).
 
     Attributes:
@@ -177,7 +203,7 @@ class Agreement:
 
 def agree(mine: Announcement, theirs: Announcement) -> Agreement | None:
     """What two announcements agree on; None without a common version."""
-    common = set(mine.versions) & set(theirs.versions)
+    common = [version for version in mine.versions if version in theirs.versions]
     if not common:
         return None
     rates = [rate for rate in (mine.line_rate, theirs.line_rate) if rate is not None]
@@ -186,7 +212,7 @@ def agree(mine: Announcement, theirs: Announcement) -> Agreement | None:
         frame=min(mine.frame, theirs.frame),
         check=mine.check or theirs.check,
         line_rate=min(rates, default=None),
-        features=frozenset(mine.identity.features) & frozenset(theirs.identity.features),
+        features=frozenset(mine.identity.features).intersection(theirs.identity.features),
     )
 
 

@@ -31,7 +31,7 @@ from virtagent.protocol.frames import (
 from virtagent.protocol.goodbye import decode_goodbye, encode_goodbye
 from virtagent.protocol.hello import HEAD, Handshake, HelloHead, Outcome
 from virtagent.protocol.keepalive import DEFAULT_INTERVAL, Keepalive
-from virtagent.protocol.limits import Limits
+from virtagent.protocol.limits import SOCKET, Limits
 from virtagent.protocol.messages import MessageReader, Violation
 from virtagent.protocol.rpc import DEFAULT_DEADLINE
 from virtagent.protocol.schedule import BULK, Buffers, Outgoing
@@ -92,7 +92,7 @@ class Connection(Endpoint):
         make_stream: MakeStream = Stream,
         flush_wanted: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(limits or Limits(), deadline=deadline, decode_stream=self._decode_stream)
+        super().__init__(limits or SOCKET, deadline=deadline, decode_stream=self._decode_stream)
         self.identity = identity
         self._draw = draw
         self._given_limits = limits

@@ -45,7 +45,7 @@ class HelloHead(NamedTuple):
 
     def pack(self) -> bytes:
         """The 20 bytes on the wire."""
-        return HEAD.pack(*self)
+        return HEAD.pack(self.tag, self.echo, self.session, self.instance)
 
     @classmethod
     def unpack(cls, payload: bytes | memoryview) -> HelloHead | None:

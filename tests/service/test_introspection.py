@@ -14,6 +14,7 @@ from virtagent.service.description import MethodDescription, ParameterDescriptio
 from virtagent.service.introspection import Introspection, MethodSummary, ServiceSummary
 from virtagent.service.options import method
 from virtagent.service.service import Service, handlers_of
+from virtagent.service.serving import router_of
 from virtagent.service.stub import stub
 
 
@@ -162,3 +163,10 @@ def test_the_digest_changes_with_the_methods_and_with_nothing_else() -> None:
 def test_the_digest_does_not_depend_on_the_order_of_handlers() -> None:
     handlers = handlers_of(Firewall())
     assert schema_digest(handlers) == schema_digest(handlers[::-1]) == schema_digest(Router(handlers))
+
+
+async def test_one_instance_tells_each_peer_of_its_own_methods() -> None:
+    first, second = Wire(handlers=router_of([Firewall()])), Wire(handlers=router_of())
+    assert first.router.get("rpc.methods") is second.router.get("rpc.methods")
+    assert [each.name for each in await stub(Introspection, first).services()] == ["net.firewall", "rpc"]
+    assert [each.name for each in await stub(Introspection, second).services()] == ["rpc"]

@@ -18,8 +18,8 @@ from virtagent.service.service import Service, handlers_of
 STREAM = 1  # the ext type of rule T1
 
 
-def context(method: str = "test.method", **kwargs: Any) -> Context:
-    return Context(cast(Any, None), method, lambda: 0.0, **kwargs)
+def context(method: str = "test.method", peer: Any = None, **kwargs: Any) -> Context:
+    return Context(peer, method, lambda: 0.0, **kwargs)
 
 
 def through_msgpack(value: Any) -> Any:
@@ -130,8 +130,8 @@ class Wire(Caller):
         if handler is None:
             raise MethodNotFound(method)
         if handler.mode == "thread":
-            return await asyncio.to_thread(handler.invoke, context(method), params)
-        result = handler.invoke(context(method), params)
+            return await asyncio.to_thread(handler.invoke, context(method, self), params)
+        result = handler.invoke(context(method, self), params)
         return await result if handler.mode == "task" else result
 
     async def call(self, method: str, /, *args: Any, **params: Any) -> Any:

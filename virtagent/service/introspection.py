@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from virtagent.errors import MethodNotFound
+from virtagent.peer.context import Context
 from virtagent.peer.handler import Router
 from virtagent.service.description import MethodDescription, describe
 from virtagent.service.options import method
@@ -31,15 +32,25 @@ class ServiceSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Introspection(Service, name="rpc"):
-    """What this peer answers to."""
+    """What this peer answers to.
 
-    def __init__(self, router: Router) -> None:
+    Args:
+        router: the methods to tell of; None: those of the peer that is asked, so that one instance serves all peers.
+    """
+
+    def __init__(self, router: Router | None = None) -> None:
         self._router = router
 
+    def _asked(self, ctx: Context | None) -> Router:
+        if self._router is not None:
+            return self._router
+        assert ctx is not None
+        return ctx.peer.router
+
     @method(inline=True, idempotent=True)
-    async def methods(self, prefix: str = "") -> list[MethodSummary]:
+    async def methods(self, prefix: str = "", *, ctx: Context | None = None) -> list[MethodSummary]:
         """The methods whose names start with a prefix, by name."""
-        found = sorted((each for each in self._router if each.name.startswith(prefix)), key=lambda each: each.name)
+        found = sorted((each for each in self._asked(ctx) if each.name.startswith(prefix)), key=lambda each: each.name)
         return [
             MethodSummary(
                 name=each.name,
@@ -52,11 +63,12 @@ class Introspection(Service, name="rpc"):
         ]
 
     @method(inline=True, idempotent=True, errors=(MethodNotFound,))
-    async def describe(self, method: str) -> MethodDescription:
+    async def describe(self, method: str, *, ctx: Context | None = None) -> MethodDescription:
         """Everything about one method: parameters with types, schemas and defaults, result, errors."""
-        handler = self._router.get(method)
+        router = self._asked(ctx)
+        handler = router.get(method)
         if handler is None:
-            names = [each.name for each in self._router]
+            names = [each.name for each in router]
             from difflib import get_close_matches  # noqa: PLC0415 - for mistakes only
 
             near = get_close_matches(method[:255], names, n=3)
@@ -65,10 +77,10 @@ class Introspection(Service, name="rpc"):
         return describe(handler)
 
     @method(inline=True, idempotent=True)
-    async def services(self) -> list[ServiceSummary]:
+    async def services(self, *, ctx: Context | None = None) -> list[ServiceSummary]:
         """The services: what stands before the last dot of the methods' names."""
         counts: dict[str, int] = {}
-        for each in self._router:
+        for each in self._asked(ctx):
             name = each.name.rpartition(".")[0]
             counts[name] = counts.get(name, 0) + 1
         return [ServiceSummary(name=name, methods=counts[name]) for name in sorted(counts)]

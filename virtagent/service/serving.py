@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from virtagent.peer.handler import Handler, Router
@@ -31,9 +32,14 @@ def router_of(services: Iterable[Service] = (), handlers: Iterable[Handler] = ()
     for service in services:
         for handler in handlers_of(service):
             router.add(handler)
-    for handler in handlers_of(Introspection(router)):
+    for handler in _introspection():
         router.add(handler)
     return router
+
+
+@cache
+def _introspection() -> list[Handler]:
+    return handlers_of(Introspection())
 
 
 def peer_options(

@@ -18,7 +18,8 @@ def wake(waiter: asyncio.Future[Any], result: Any) -> None:
 
     Only for callbacks of the event loop. ``waiter`` must not be done.
     """
-    callbacks = waiter._callbacks
+    future: Any = waiter
+    callbacks: list[Any] | None = future._callbacks  # typeshed does not know of the None, and compiled code believes it
     if callbacks is None or len(callbacks) != 1:
         waiter.set_result(result)
         return

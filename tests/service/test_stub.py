@@ -157,7 +157,7 @@ async def test_arguments_may_be_named_in_any_order_and_are_checked_in_each() -> 
     for _ in range(2):
         for order in permutations("abcde"):
             assert await many.take(**{name: ord(name) - 97 for name in order}) == [0, 1, 2, 3, 4]
-        with pytest.raises(TypeError, match="missing a required argument: 'a'"):
+        with pytest.raises(TypeError, match="missing a required (keyword-only )?argument: 'a'"):
             many.take(b=1, c=2, d=3)
         with pytest.raises(TypeError, match="unexpected keyword argument 'f'"):
             many.take(a=0, b=1, c=2, d=3, f=4)

@@ -51,9 +51,7 @@ class ServerListener(Listener):
         before_close: called once, while the server still accepts.
     """
 
-    def __init__(
-        self, server: Server, url: ChannelUrl, before_close: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, server: Server, url: ChannelUrl, before_close: Callable[[], None] | None = None) -> None:
         self._server = server
         self._url = url
         self._before_close = before_close

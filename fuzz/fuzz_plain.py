@@ -6,7 +6,6 @@ Allowed exceptions: none.
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -19,7 +18,7 @@ from virtagent.protocol.limits import Limits
 from virtagent.protocol.plain import PlainConnection
 from virtagent.protocol.rpc import Request
 
-LIMITS = replace(Limits(), calls=4, message=2000)
+LIMITS = Limits()._replace(calls=4, message=2000)
 
 
 def corpus() -> list[bytes]:

@@ -8,7 +8,7 @@ P6, T6, T9, L1; and after all of it a new session begins.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,7 +25,7 @@ from virtagent.protocol.limits import Limits
 from virtagent.protocol.rpc import Request
 from virtagent.protocol.streams import SENDS, Stream
 
-LIMITS = replace(Limits(), frame=1024, message=3000, reassembly=6000, transfers=3, calls=4, streams=3, window=64,
+LIMITS = Limits()._replace(frame=1024, message=3000, reassembly=6000, transfers=3, calls=4, streams=3, window=64,
                  surplus=256, largest_window=256)  # fmt: skip
 KINDS = [5, 5, 5, 6, 6, 7, 7 | 0x20, 7 | 0x10, 7 | 0x30, 8, 9, 9 | 0x10, 9 | 0x40, 10, 11, 3, 4, 2, 1, 1 | 0x10, 0, 12]
 

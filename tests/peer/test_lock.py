@@ -263,9 +263,8 @@ async def test_a_connector_locks_an_exclusive_channel_until_it_closes(
     made = unix._facts
 
     def exclusive(url: Any, *, connecting: bool) -> ChannelFacts:
-        import dataclasses
 
-        return dataclasses.replace(made(url, connecting=connecting), exclusive=not connecting)
+        return made(url, connecting=connecting)._replace(exclusive=not connecting)
 
     monkeypatch.setattr(unix, "_facts", exclusive)
     url = f"unix:{short_tmp}/s"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -199,7 +198,7 @@ def test_without_a_common_version_the_user_is_told_and_no_session_begins(monkeyp
     monkeypatch.setattr(announcement, "VERSIONS", (1,))
     mine = pair.right.connection._mine
     assert mine is not None
-    pair.right.connection._mine = replace(mine, versions=(7, 8))
+    pair.right.connection._mine = mine._replace(versions=(7, 8))
     pair.advance(2)
     assert not pair.left.connection.up
     assert not pair.right.connection.up
@@ -283,10 +282,10 @@ def test_calls_go_both_ways_whatever_their_size(facts: Facts) -> None:
 
 def test_a_thousand_small_calls_share_frames() -> None:
     """Rule P4."""
-    pair = Pair(right_options={"limits": replace(Limits(), calls=5000)}).up()
+    pair = Pair(right_options={"limits": Limits()._replace(calls=5000)}).up()
     calls = [pair.left.call("m", [number]) for number in range(1000)]
     assert len(pair.left.connection.data_to_send(pair.now)) == 1
-    pair = Pair(right_options={"limits": replace(Limits(), calls=5000)}).up()
+    pair = Pair(right_options={"limits": Limits()._replace(calls=5000)}).up()
     calls = [pair.left.call("m", [number]) for number in range(1000)]
     pair.pump()
     for request in pair.right.requests:
@@ -356,8 +355,8 @@ def test_a_half_sent_call_can_be_taken_back() -> None:
 def test_a_message_that_is_too_long_costs_its_call_only() -> None:
     """Rule P6: a request, and a response."""
     pair = Pair(
-        left_options={"limits": replace(Limits(), message=300_000)},
-        right_options={"limits": replace(Limits(), message=300_000)},
+        left_options={"limits": Limits()._replace(message=300_000)},
+        right_options={"limits": Limits()._replace(message=300_000)},
     ).up()
     for side in pair.sides:
         side.connection.calls.message_limit = 10**9
@@ -375,7 +374,7 @@ def test_a_message_that_is_too_long_costs_its_call_only() -> None:
 
 def test_a_peer_that_knows_the_limit_is_told_at_once() -> None:
     """Rules P6, H8."""
-    pair = Pair(right_options={"limits": replace(Limits(), message=1000)}).up()
+    pair = Pair(right_options={"limits": Limits()._replace(message=1000)}).up()
     with pytest.raises(UsageError, match="the peer accepts 1000"):
         pair.left.call("big", [bytes(2000)])
     assert pair.left.connection.streams is not None
@@ -495,7 +494,7 @@ def test_a_stream_of_a_call_that_was_cancelled_or_timed_out_unsent_is_forgotten(
 
 def test_more_streams_than_agreed_are_refused_with_the_message_that_carried_them() -> None:
     """Rule T9: a request is answered, and whatever a notification would have opened is reset."""
-    pair = Pair(right_options={"limits": replace(Limits(), streams=2)}).up()
+    pair = Pair(right_options={"limits": Limits()._replace(streams=2)}).up()
     streams = pair.left.connection.streams
     assert streams is not None
     streams._peer_streams = 100
@@ -658,7 +657,7 @@ def test_kinds_that_are_not_known_are_counted_in_the_sequence_and_ignored() -> N
 @pytest.mark.parametrize("kind", ["requests", "streams"])
 def test_a_peer_that_provokes_answers_and_reads_none_loses_the_session(kind: str) -> None:
     """Rules C6, G4, L1."""
-    limits = replace(Limits(), calls=10, streams=1000)
+    limits = Limits()._replace(calls=10, streams=1000)
     pair = Pair(right_options={"limits": limits}).up()
     for number in range(10_000):
         if kind == "requests":
@@ -687,7 +686,7 @@ def test_one_pong_is_queued_however_many_pings_come() -> None:
 
 def test_beyond_the_quota_a_call_is_answered_overloaded() -> None:
     """Rule C5."""
-    pair = Pair(right_options={"limits": replace(Limits(), calls=2)}).up()
+    pair = Pair(right_options={"limits": Limits()._replace(calls=2)}).up()
     calls = [pair.left.call() for _ in range(3)]
     pair.pump()
     assert isinstance(calls[2].error, Overloaded)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -120,7 +119,7 @@ def test_what_is_not_msgpack_rpc_ends_the_channel(data: bytes) -> None:
 
 def test_a_message_of_the_limit_is_accepted_and_a_longer_one_ends_the_channel() -> None:
     """Rule X4: also where the next message follows at once, in reads of any size."""
-    connection = PlainConnection(limits=replace(Limits(), message=100_000))
+    connection = PlainConnection(limits=Limits()._replace(message=100_000))
     message = pack(0, 1, "m", [bytes(99_900)])
     events = connection.receive_data((message + pack(2, "n", [])) * 3, 0.0)
     assert sum(isinstance(event, Notification) for event in events) == 3
@@ -131,7 +130,7 @@ def test_a_message_of_the_limit_is_accepted_and_a_longer_one_ends_the_channel() 
 
 def test_a_peer_that_reads_no_answers_loses_the_channel() -> None:
     """Rules X4, C6."""
-    connection = PlainConnection(limits=replace(Limits(), calls=5))
+    connection = PlainConnection(limits=Limits()._replace(calls=5))
     events = []
     for number in range(100):
         events += connection.receive_data(pack(0, number, "m", []), 0.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +12,7 @@ from virtagent.protocol.frames import FLAG_FIRST, FLAG_LAST, FRAGMENT
 from virtagent.protocol.limits import SERIAL, Limits
 from virtagent.protocol.reassembly import LARGEST_SPARE, Reassembly, TooLong
 
-LIMITS = replace(SERIAL, message=1000, reassembly=1500, transfers=3)
+LIMITS = SERIAL._replace(message=1000, reassembly=1500, transfers=3)
 FIRST, LAST, MIDDLE = FRAGMENT | FLAG_FIRST, FRAGMENT | FLAG_LAST, FRAGMENT
 WHOLE = FIRST | FLAG_LAST
 

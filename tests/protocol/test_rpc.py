@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import math
 import sys
-from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -29,7 +28,7 @@ from virtagent.protocol.rpc import (
 from virtagent.protocol.schedule import BULK, NORMAL, URGENT, Outgoing
 from virtagent.protocol.streams import Stream
 
-LIMITS = replace(Limits(), calls=3, depth=4, message=2000)
+LIMITS = Limits()._replace(calls=3, depth=4, message=2000)
 
 
 class FakeStream(Stream):
@@ -329,7 +328,7 @@ def test_a_call_without_an_answer_fails_at_its_deadline_and_is_cancelled() -> No
 
 def test_deadlines_that_pass_one_after_another_cost_the_same_each() -> None:
     """Rule L1: a sweep over all open calls for each of them was 160,000 steps for 400 calls."""
-    table = Table(replace(LIMITS, calls=10**6))
+    table = Table(LIMITS._replace(calls=10**6))
     table.calls.send = lambda priority, message: None
     table.calls._forget = lambda priority, message: None
     steps = 0
@@ -357,7 +356,7 @@ def test_deadlines_that_pass_one_after_another_cost_the_same_each() -> None:
 
 def test_deadlines_of_calls_that_have_ended_are_not_kept() -> None:
     """Rule L1: an early deadline beside many late ones puts these in order; they must not stay there."""
-    table = Table(replace(LIMITS, calls=10**6))
+    table = Table(LIMITS._replace(calls=10**6))
     for turn in range(200):
         late = [table.call(now=float(turn), deadline=10_000.0) for _ in range(10)]
         early = table.call(now=float(turn), deadline=turn + 0.5)
@@ -604,7 +603,7 @@ def test_a_response_that_cannot_be_used_fails_its_call() -> None:
 
 def test_a_hundred_thousand_cancelled_and_timed_out_calls_leave_nothing_behind() -> None:
     """Rules C8, D3."""
-    table = Table(replace(LIMITS, calls=10**6))
+    table = Table(LIMITS._replace(calls=10**6))
     queue: dict[Outgoing, None] = {}
     table.calls.send = lambda priority, message: queue.__setitem__(message, None)
     table.calls._forget = lambda priority, message: queue.pop(message, None)

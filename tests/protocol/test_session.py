@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -134,7 +133,7 @@ def test_more_control_frames_than_a_reading_peer_can_provoke_are_noticed() -> No
 @pytest.mark.parametrize("times", [1, 2])
 def test_resetting_all_streams_at_once_is_no_flood_of_the_peers(times: int) -> None:
     """Rule L1: it is this side's decision, unless the peer opens as many again without having read the resets."""
-    session = make(limits=replace(SERIAL, streams=6000), peer_streams=6000)
+    session = make(limits=SERIAL._replace(streams=6000), peer_streams=6000)
     streams = session.streams
     for number in range(times):
         opened = [streams.accept(REFERENCE.pack(2 * (6000 * number + each + 1), SENDS)) for each in range(6000)]

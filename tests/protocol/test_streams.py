@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -18,7 +17,7 @@ from virtagent.protocol.limits import SERIAL
 from virtagent.protocol.schedule import BULK, NORMAL, Buffers, Scheduler
 from virtagent.protocol.streams import ITEMS, RECEIVES, SENDS, StreamTable
 
-LIMITS = replace(SERIAL, streams=4, window=100, surplus=300, largest_window=400)
+LIMITS = SERIAL._replace(streams=4, window=100, surplus=300, largest_window=400)
 FRAME = 64
 ACTIONS = ["send", "send", "consume", "consume", "emit", "emit", "deliver", "deliver", "end", "fail", "reset", "open"]
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import asyncio
@@ -11,8 +10,7 @@ if TYPE_CHECKING:
 __all__ = ["Credentials", "peer_credentials"]
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(NamedTuple):
     """The peer's process at the time when it connected (unix(7), SO_PEERCRED).
 
     Attributes:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     import asyncio
@@ -12,8 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["ChannelFacts", "ProtocolFactory"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelFacts:
+class ChannelFacts(NamedTuple):
     """The facts of one connected channel.
 
     A protocol factory gets them as its only argument. ``transport.get_extra_info`` would be the asyncio way, but

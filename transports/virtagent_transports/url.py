@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 import string
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from types import MappingProxyType
+from typing import NamedTuple
 
 from virtagent.errors import UrlError
 
@@ -21,8 +22,7 @@ _UNRESERVED = frozenset(string.ascii_letters + string.digits + "_.-~")
 _SAFE = "/:@[],+=~"
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelUrl:
+class ChannelUrl(NamedTuple):
     """A channel's address, checked as far as that is possible without opening anything.
 
     ``str(url)`` gives text that parses to an equal URL.
@@ -35,7 +35,10 @@ class ChannelUrl:
 
     scheme: str
     target: str
-    options: dict[str, str] = field(default_factory=dict, hash=False)
+    options: Mapping[str, str] = MappingProxyType({})
+
+    def __hash__(self) -> int:
+        return hash((self.scheme, self.target))
 
     @classmethod
     def parse(cls, text: str) -> ChannelUrl:

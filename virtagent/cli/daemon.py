@@ -35,8 +35,19 @@ PRIORITIES = {logging.DEBUG: "<7>", logging.INFO: "<6>", logging.WARNING: "<4>",
 SHORTEST_HEARTBEAT = 0.1
 
 
+class PlainFormatter(argparse.HelpFormatter):
+    """As wide as a terminal of old: who only parses need not load what finds out how wide this one is."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=80)
+
+
 class Parser(argparse.ArgumentParser):
     """Errors are one line with the remedy."""
+
+    def format_help(self) -> str:
+        self.formatter_class = argparse.HelpFormatter
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         fail(EXIT_USAGE, f"{message}; virtagentd --help lists the options")
@@ -68,6 +79,7 @@ def make_parser() -> Parser:
         description="The agent of a virtual machine: serves its host on one or more channels.",
         epilog="Exit codes: 0 stopped by a signal, 1 unforeseen (see the log), 2 wrong usage, 3 no channel to serve.",
         allow_abbrev=False,
+        formatter_class=PlainFormatter,
     )
     add = parser.add_argument
     add(
@@ -157,8 +169,10 @@ def imports(loop: str, options: argparse.Namespace, urls: list[str]) -> Abstract
 
 def serve(options: argparse.Namespace) -> None:
     """Run the daemon to its end."""
+    from virtagent.cli.lean import without_collections  # noqa: PLC0415 - after --help and --version
+
     loop, urls = choose_loop(options.loop), channels_of(options)
-    with imports(loop, options, urls):
+    with without_collections(), imports(loop, options, urls):
         import asyncio  # noqa: PLC0415
 
         from virtagent.guest.daemon import Daemon, DaemonOptions  # noqa: PLC0415

@@ -9,8 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from virtagent.api.files import DEFAULT_CHUNK, ChunkSize, FileKind, Files, FileStat, Path, Size
-from virtagent.guest.file_reader import check_path, open_for_reading
-from virtagent.guest.os_errors import call_error
 from virtagent.service.options import in_thread
 
 __all__ = ["FilesService"]
@@ -30,7 +28,7 @@ _KINDS: dict[int, FileKind] = {
 
 
 class FilesService(Files):
-    """Reads with the rights of the agent."""
+    """Reads with the rights of the agent. What only reading needs is loaded by the first call."""
 
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="virtagent-files")
@@ -39,10 +37,15 @@ class FilesService(Files):
         self, path: Path, *, offset: Size = 0, length: Size | None = None, chunk: ChunkSize = DEFAULT_CHUNK
     ) -> AsyncIterator[bytes]:
         # A plain `def`: it runs in a thread, since open(2) may block, and its errors answer the call itself.
+        from virtagent.guest.file_reader import open_for_reading  # noqa: PLC0415 - as said above
+
         return open_for_reading(path, offset=offset, length=length, chunk=chunk, executor=self._executor)
 
     @in_thread
     def stat(self, path: Path, *, follow: bool = True) -> FileStat:
+        from virtagent.guest.file_reader import check_path  # noqa: PLC0415 - as said above
+        from virtagent.guest.os_errors import call_error  # noqa: PLC0415
+
         check_path(path)
         try:
             found = os.stat(path, follow_symlinks=follow)

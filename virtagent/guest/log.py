@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from msgspec import structs
 
 from virtagent.api.log import KernelRecord, Level, Log, Since
 from virtagent.errors import Unavailable
-from virtagent.guest.kernel_log import KernelLog, open_kernel_log
 from virtagent.service.options import method
+
+if TYPE_CHECKING:
+    from virtagent.guest.kernel_log import KernelLog
 
 __all__ = ["Followers", "LogService"]
 
@@ -35,13 +38,11 @@ class LogService(Log):
     """Reads the kernel's log.
 
     Args:
-        open_log: opens it; given whether to follow.
+        open_log: opens it; given whether to follow. None: ``open_kernel_log``, loaded by the first call.
         followers: gets to know the logs that are open.
     """
 
-    def __init__(
-        self, open_log: Callable[..., KernelLog] = open_kernel_log, followers: Followers | None = None
-    ) -> None:
+    def __init__(self, open_log: Callable[..., KernelLog] | None = None, followers: Followers | None = None) -> None:
         self._open_log = open_log
         self._followers = followers or Followers()
 
@@ -50,6 +51,10 @@ class LogService(Log):
         self, *, follow: bool = False, since: Since | None = None, level: Level | None = None
     ) -> AsyncIterator[KernelRecord]:
         # A plain `def`, inline: opening does not block, and its errors answer the call itself.
+        if self._open_log is None:
+            from virtagent.guest.kernel_log import open_kernel_log  # noqa: PLC0415 - few hosts ask for it
+
+            self._open_log = open_kernel_log
         log = self._open_log(follow=follow)
         self._followers.add(log)
         return Chosen(log, since=since, level=level)

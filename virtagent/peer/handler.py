@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from virtagent.errors import UsageError
@@ -20,7 +19,6 @@ Params = list[Any] | dict[str, Any]
 """Arguments as they came: by position or by name (rule C1)."""
 
 
-@dataclass(frozen=True, slots=True)
 class Handler:
     """One method that a peer may call.
 
@@ -33,11 +31,21 @@ class Handler:
         description: what ``rpc.methods`` tells of it (plain data), or None.
     """
 
-    name: str
-    mode: Mode
-    invoke: Callable[[Context, Params], Any]
-    idempotent: bool = False
-    description: Mapping[str, Any] | None = field(default=None, compare=False)
+    __slots__ = ("description", "idempotent", "invoke", "mode", "name")
+
+    def __init__(
+        self,
+        name: str,
+        mode: Mode,
+        invoke: Callable[[Context, Params], Any],
+        idempotent: bool = False,
+        description: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.mode: Mode = mode
+        self.invoke = invoke
+        self.idempotent = idempotent
+        self.description = description
 
 
 class Router:

@@ -6,7 +6,6 @@ import hashlib
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +30,7 @@ def local_identity(
     The machine id is hashed for this application, since the plain one should not be told to others (machine-id(5)).
     """
     who = usual_identity(role, name or socket.gethostname(), digest, hashed(kept_line(MACHINE_ID)), kept_line(BOOT_ID))
-    return replace(who, features=features) if features else who
+    return who._replace(features=features) if features else who
 
 
 @lru_cache(maxsize=64)

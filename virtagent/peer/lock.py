@@ -90,6 +90,8 @@ class ChannelLock:
     def holder(self) -> str | None:
         """Who holds the lock ("pid 4711 (virtagent view-dmesg -f) since 12:03"), or None; it may be this object."""
         for path in self._places(existing=True):
+            if not os.access(path, os.F_OK):  # nothing is raised where there is nothing, as is usual
+                continue
             try:
                 file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
             except OSError:
@@ -156,7 +158,7 @@ class ChannelLock:
         """
         yield f"{self._real() if os.path.islink(self._given) else self._given}.lock"
         directory = private_directory()
-        if not existing or os.path.isdir(directory):
+        if not existing or os.access(directory, os.F_OK):
             socket = self._real()
             name = hashlib.blake2b(os.fsencode(socket), digest_size=12).hexdigest()
             yield f"{directory}/{os.path.basename(socket)[:64]}.{name}.lock"

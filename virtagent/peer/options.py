@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from virtagent.errors import UsageError
 from virtagent.protocol.announcement import Identity
@@ -16,8 +15,7 @@ Priority = Literal["urgent", "normal", "bulk"]
 CLASSES = {"urgent": 1, "normal": 2, "bulk": 3}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeerOptions:
+class PeerOptions(NamedTuple):
     """The behaviour of one side. Times are seconds.
 
     Attributes:
@@ -44,7 +42,6 @@ class PeerOptions:
     longest_retry: float = 5.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CallOptions:
     """How one call differs from the defaults.
 
@@ -55,27 +52,30 @@ class CallOptions:
             a method that may run twice (a typed stub knows from the method's definition).
         traceparent, tracestate: W3C trace context.
         key: the idempotency key.
+        metadata: what these options put on the wire (rule C10).
     """
 
-    deadline: float | None = None
-    priority: Priority | None = None
-    retry: bool = False
-    traceparent: str | None = None
-    tracestate: str | None = None
-    key: str | None = None
-    _metadata: dict[str, str] = field(init=False, repr=False, compare=False, default_factory=dict)
+    __slots__ = ("deadline", "key", "metadata", "priority", "retry", "traceparent", "tracestate")
 
-    def __post_init__(self) -> None:
-        if self.deadline is not None and not 0 < self.deadline <= math.inf:
-            raise UsageError(f"a deadline is a positive number of seconds, or math.inf for none; not {self.deadline!r}")
-        if self.priority is not None and self.priority not in CLASSES:
-            raise UsageError(f"a priority is one of {', '.join(CLASSES)}; not {self.priority!r}")
-        for name in ("traceparent", "tracestate", "key"):
-            value = getattr(self, name)
-            if value is not None:
-                self._metadata[name] = value
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        """The metadata that these options put on the wire (rule C10)."""
-        return self._metadata
+    def __init__(
+        self,
+        *,
+        deadline: float | None = None,
+        priority: Priority | None = None,
+        retry: bool = False,
+        traceparent: str | None = None,
+        tracestate: str | None = None,
+        key: str | None = None,
+    ) -> None:
+        if deadline is not None and not 0 < deadline <= math.inf:
+            raise UsageError(f"a deadline is a positive number of seconds, or math.inf for none; not {deadline!r}")
+        if priority is not None and priority not in CLASSES:
+            raise UsageError(f"a priority is one of {', '.join(CLASSES)}; not {priority!r}")
+        self.deadline = deadline
+        self.priority = priority
+        self.retry = retry
+        self.traceparent = traceparent
+        self.tracestate = tracestate
+        self.key = key
+        texts = (("traceparent", traceparent), ("tracestate", tracestate), ("key", key))
+        self.metadata = {name: value for name, value in texts if value is not None}

@@ -7,7 +7,6 @@ import sys
 import warnings
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from virtagent.errors import ResourceExhausted, StreamReset, UsageError, VirtagentError, error_to_wire
@@ -28,7 +27,6 @@ Kind = Literal["bytes", "items"]
 NO_LONGER_WANTED = [1, "the reader no longer wants this stream", None]
 
 
-@dataclass(frozen=True, slots=True)
 class OutgoingStream:
     """An async iterable that goes to the peer as a stream: as an argument of a call, or as a handler's result.
 
@@ -37,11 +35,19 @@ class OutgoingStream:
         kind: ``bytes`` go as they are; ``items`` are encoded one by one (rule T3).
     """
 
-    source: AsyncIterable[Any]
-    kind: Kind = "items"
+    __slots__ = ("kind", "source")
+
+    def __init__(self, source: AsyncIterable[Any], kind: Kind = "items") -> None:
+        self.source = source
+        self.kind: Kind = kind
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OutgoingStream) and (self.source, self.kind) == (other.source, other.kind)
+
+    def __hash__(self) -> int:
+        return hash((self.source, self.kind))
 
 
-@dataclass(slots=True)
 class NewStream:
     """A stream that opens when the message that carries this object is sent, for reading and writing by hand.
 
@@ -52,10 +58,13 @@ class NewStream:
         stream: the stream, once the message has been sent.
     """
 
-    kind: Kind = "bytes"
-    sends: bool = True
-    receives: bool = True
-    stream: Stream | None = None
+    __slots__ = ("kind", "receives", "sends", "stream")
+
+    def __init__(self, kind: Kind = "bytes", sends: bool = True, receives: bool = True) -> None:
+        self.kind: Kind = kind
+        self.sends = sends
+        self.receives = receives
+        self.stream: Stream | None = None
 
 
 class StreamEnd(ProtocolStream):

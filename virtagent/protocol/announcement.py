@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgpack
@@ -24,8 +24,7 @@ LONGEST_TEXT = 64
 MOST_FEATURES = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class Identity(NamedTuple):
     """Who this side says it is. Texts are cut to 64 characters in the hello.
 
     Attributes:
@@ -43,11 +42,13 @@ class Identity:
     machine: str = ""
     boot: str = ""
     digest: str = ""
-    features: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    features: Mapping[str, Any] = MappingProxyType({})
+
+    def __hash__(self) -> int:
+        return hash(self[:-1])  # the features of most are none, and a mapping has no hash
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Announcement:
+class Announcement(NamedTuple):
     """A hello's map, with defaults for what is absent (rule H8). Times are seconds, sizes bytes."""
 
     identity: Identity
@@ -62,7 +63,6 @@ class Announcement:
     check: bool = True
     line_rate: int | None = None
     exclusive: bool = False
-    _packed: bytes = field(default=b"", init=False, repr=False, compare=False)
 
     @classmethod
     def of_limits(
@@ -104,9 +104,8 @@ class Announcement:
 
     def pack(self) -> bytes:
         """The map on the wire."""
-        if not self._packed:
-            object.__setattr__(self, "_packed", packed(self))
-        return self._packed
+        # Features may be equal and not the same on the wire (1 and True), so these are not remembered.
+        return packed(self) if self.identity.features else packed_before(self)
 
     @classmethod
     def unpack(cls, data: bytes | memoryview) -> Announcement | None:
@@ -143,6 +142,9 @@ def packed(announcement: Announcement) -> bytes:
     if len(data) > MAX_HELLO - HEAD.size:
         raise UsageError(f"this side's hello is {len(data)} bytes long: offer fewer or shorter features")
     return data
+
+
+packed_before = lru_cache(KEPT)(packed)
 
 
 def unpacked(data: bytes | memoryview) -> Announcement | None:

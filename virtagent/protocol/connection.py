@@ -103,6 +103,7 @@ class Connection(Endpoint):
         self._flush_wanted = flush_wanted
         self._messages = MessageReader(self._codec, self.calls, self._refuse_stream)
         self._reader = FrameReader(self.limits.frame)
+        self._reader_used = False
         self._handshake: Handshake | None = None
         self._mine: Announcement | None = None
         self._agreed_with: Announcement | None = None
@@ -129,7 +130,10 @@ class Connection(Endpoint):
         )
         self.limits = limits.with_line_rate(facts.line_rate)
         self.calls.set_limits(self.limits)
-        self._reader = FrameReader(self.limits.frame)
+        if self._reader_used:
+            self._reader = FrameReader(self.limits.frame)
+        self._reader.limit = self.limits.frame
+        self._reader_used = True
         self._noise_seen = 0
         self._handshake = Handshake(lambda: self._draw(32), self._draw(64), now)
         self._mine = Announcement.of_limits(

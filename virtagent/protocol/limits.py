@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 __all__ = ["MAX_HELLO", "MAX_METADATA", "MAX_METHOD_NAME", "Limits"]
 
@@ -23,8 +22,7 @@ SERIAL_FRAME_SECONDS: Final = 0.05
 """Line time of the largest frame on a serial line: what a ping may have to wait for (rule P7)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(NamedTuple):
     """What one side accepts from its peer. Sizes are bytes.
 
     Attributes:
@@ -72,7 +70,7 @@ class Limits:
         """These limits with the frame fitted to 50 ms of line time, at least 256 bytes and at most what it is now."""
         if line_rate is None:
             return self
-        return replace(self, frame=max(256, min(self.frame, int(line_rate * SERIAL_FRAME_SECONDS))))
+        return self._replace(frame=max(256, min(self.frame, int(line_rate * SERIAL_FRAME_SECONDS))))
 
 
 SOCKET: Final = Limits()

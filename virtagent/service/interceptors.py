@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -38,7 +37,9 @@ def intercept_handlers(handlers: Iterable[Handler], interceptors: Sequence[Handl
     """
     if not interceptors:
         return list(handlers)
-    return [replace(each, mode="task", invoke=_around(each, interceptors)) for each in handlers]
+    return [
+        Handler(each.name, "task", _around(each, interceptors), each.idempotent, each.description) for each in handlers
+    ]
 
 
 def _around(handler: Handler, interceptors: Sequence[HandlerInterceptor]) -> Proceed:

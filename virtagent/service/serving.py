@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -56,13 +55,13 @@ def peer_options(
     if identity is None:
         identity = local_identity(role=role, name=name, digest=schema_digest(router))
     elif not identity.digest:
-        identity = replace(identity, digest=schema_digest(router))
+        identity = identity._replace(digest=schema_digest(router))
     changes: dict[str, Any] = {"identity": identity}
     if deadline is not None:
         changes["deadline"] = deadline
     if keepalive is not None:
         changes["keepalive"] = keepalive
-    return PeerOptions(**changes) if options is None else replace(options, **changes)
+    return PeerOptions(**changes) if options is None else options._replace(**changes)
 
 
 def listen(

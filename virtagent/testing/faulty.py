@@ -10,7 +10,7 @@ import math
 import random
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from virtagent.errors import UsageError
@@ -211,5 +211,5 @@ def faulty_pair(
         capacity: bytes under way in each direction.
     """
     if facts_b is None:
-        facts_b = replace(facts_a, connecting=False)
+        facts_b = facts_a._replace(connecting=False)
     return FaultyPair((facts_a, facts_b), capacity, faults or Faults(), seed)

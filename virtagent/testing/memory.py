@@ -16,7 +16,6 @@ import math
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 from virtagent.errors import ChannelUnavailable
@@ -378,7 +377,7 @@ def memory_pair(
         make_wire: makes each direction of each connection (:class:`virtagent.testing.faulty.FaultyWire`, say).
     """
     if facts_b is None:
-        facts_b = replace(facts_a, connecting=False)
+        facts_b = facts_a._replace(connecting=False)
     return MemoryPair((facts_a, facts_b), capacity, make_wire)
 
 

@@ -257,6 +257,25 @@ def test_ctrl_c_cancels_the_call_at_the_other_side(server: Server) -> None:
         assert peer.call("echo", "still usable") == "still usable"
 
 
+def test_ctrl_c_while_the_call_is_handed_over_cancels_it_too(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    with connect(server.url) as peer:
+        thread = peer._thread
+        hand_over = thread.call_soon
+        interrupts = [KeyboardInterrupt()]
+
+        def interrupted(callback: Any) -> None:
+            hand_over(callback)
+            if interrupts:
+                assert forever.entered.wait(BOUND)
+                raise interrupts.pop()
+
+        monkeypatch.setattr(thread, "call_soon", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            peer.call("forever")
+        assert forever.cancelled.wait(BOUND)
+        assert peer.call("echo", "still usable") == "still usable"
+
+
 def test_closing_in_another_thread_ends_a_call(server: Server) -> None:
     from virtagent.peer.options import PeerOptions
 

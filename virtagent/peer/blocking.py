@@ -107,11 +107,13 @@ class LoopThread:
             tasks.append(task)
             task.add_done_callback(lambda task: transfer(task, outcome))
 
-        self.call_soon(start)
         try:
+            self.call_soon(start)  # in here, too: Ctrl-C may come when the other thread has begun already
             return outcome.result()
         except concurrent.futures.CancelledError:
             raise PeerClosed("the connection was closed while this was under way") from None
+        except PeerClosed:
+            raise
         except BaseException:
             if not outcome.done():
                 self.call_soon(lambda: [task.cancel() for task in tasks])

@@ -32,6 +32,15 @@ class Daemon:
         self.process.send_signal(which)
         return self.process.communicate(timeout=LIMIT)[1]
 
+    def log_until(self, text: str) -> str:
+        """Its log up to the line with this text, which is waited for."""
+        assert self.process.stderr is not None
+        lines: list[str] = []
+        while not (lines and text in lines[-1]):
+            lines.append(self.process.stderr.readline())
+            assert lines[-1], f"{text!r} is not in {''.join(lines)}"
+        return "".join(lines)
+
     def status(self, field: str) -> int:
         """A number of /proc/PID/status."""
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():

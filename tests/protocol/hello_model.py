@@ -168,9 +168,8 @@ class Model:
     # -- one side: the real class ---------------------------------------------------------------------------------
 
     def _load(self, local: Local, draw: Callable[[], int]) -> Handshake:
-        shake = object.__new__(self.world.handshake)
+        shake = self.world.handshake(lambda: 1, local.instance, 0.0)  # a compiled class is made in no other way
         shake._draw_tag = draw
-        shake._instance = local.instance
         shake._own_tags = deque(local.own, maxlen=16)
         shake._answered = dict.fromkeys(local.answered, 0.0)
         shake.echoes = 0

@@ -176,6 +176,7 @@ class NeverRepeats(Handshake):
         self._retry_at = None
 
 
+@pytest.mark.interpreted  # derives from a class that is closed when compiled
 @pytest.mark.parametrize(
     ("broken", "world", "start", "complaint"),
     [

@@ -63,6 +63,14 @@ async def test_the_packages_own_services_are_read_when_they_are_called(unread: t
         await broken.invoke(context(), ["abc"])
 
 
+async def test_a_stub_reads_of_the_packages_own_services_what_is_used(unread: type[Service]) -> None:
+    own: Any = stub(unread, Wire(unread()))
+    assert await own.size("abc") == 3
+    assert "size" in vars(type(own))
+    with pytest.raises(UsageError, match="parameter 'path' has no annotation"):
+        own.broken("abc")
+
+
 async def test_the_packages_own_services_are_read_when_somebody_asks_about_them(unread: type[Service]) -> None:
     router = router_of([unread()])
     rpc: Any = stub(Introspection, Wire(handlers=router))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import string
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -82,6 +81,8 @@ class ChannelUrl(NamedTuple):
     def redacted(self) -> str:
         """The URL for logs: of a command only its first word, of options like ``password`` no value."""
         if getattr(registry.load(self.scheme), "RAW_TARGET", False):
+            import shlex  # noqa: PLC0415 - commands only
+
             words = shlex.split(self.target)
             return f"{self.scheme}:{words[0]}{' ...' if len(words) > 1 else ''}"
         return self._text((name, "***" if name in _SECRETS else value) for name, value in self.options.items())

@@ -157,12 +157,10 @@ def choose_loop(choice: str) -> str:
     return choice
 
 
-def imports(loop: str, options: argparse.Namespace, urls: list[str]) -> AbstractContextManager[None]:
-    """Around the first import of asyncio: without OpenSSL where nothing can need that."""
+def imports(loop: str, foreign: bool, urls: list[str]) -> AbstractContextManager[None]:
+    """Around the first import of asyncio: without OpenSSL where nothing can need that (foreign services may)."""
     from virtagent.cli.lean import without_openssl  # noqa: PLC0415 - after --help and --version
-    from virtagent.guest.packages import packages_with_services  # noqa: PLC0415
 
-    foreign = options.services is not None or any(packages_with_services())
     lean = loop == "asyncio" and not foreign and not any(url.startswith("tls:") for url in urls)
     return without_openssl() if lean else nullcontext()
 
@@ -170,9 +168,11 @@ def imports(loop: str, options: argparse.Namespace, urls: list[str]) -> Abstract
 def serve(options: argparse.Namespace) -> None:
     """Run the daemon to its end."""
     from virtagent.cli.lean import without_collections  # noqa: PLC0415 - after --help and --version
+    from virtagent.guest.packages import packages_with_services  # noqa: PLC0415
 
     loop, urls = choose_loop(options.loop), channels_of(options)
-    with without_collections(), imports(loop, options, urls):
+    packages = any(packages_with_services())
+    with without_collections(), imports(loop, packages or options.services is not None, urls):
         import asyncio  # noqa: PLC0415
 
         from virtagent.guest.daemon import Daemon, DaemonOptions  # noqa: PLC0415
@@ -190,6 +190,7 @@ def serve(options: argparse.Namespace) -> None:
         heartbeat=options.heartbeat,
         keepalive=options.keepalive,
         services=options.services,
+        packages=packages,
     )
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(Daemon(told).run())

@@ -47,6 +47,7 @@ class DaemonOptions(msgspec.Struct, frozen=True, kw_only=True):
         heartbeat: seconds between heartbeats; 0: none.
         keepalive: seconds that the agent stays quiet at most (rule K1).
         services: the folder of drop-in services, or None.
+        packages: whether installed packages bring services.
     """
 
     channels: Sequence[str]
@@ -54,6 +55,7 @@ class DaemonOptions(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat: float = 10.0
     keepalive: float = 5.0
     services: str | None = None
+    packages: bool = False
 
 
 class Daemon:
@@ -107,7 +109,9 @@ class Daemon:
         ]
         own = [handler for service in services for handler in handlers_of(service)]
         taken = {handler.name for handler in own}
-        router = router_of((), [*own, *installed_handlers(self._options.services, taken)])
+        router = router_of(
+            (), [*own, *installed_handlers(self._options.services, taken, packages=self._options.packages)]
+        )
         options = peer_options(None, router, role="guest", name=self._options.name, keepalive=self._options.keepalive)
         return [Listening(url, router, options, on_peer=self._presence.welcome) for url in self._options.channels]
 

@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Container
 
-from virtagent.guest.packages import packages_with_services
 from virtagent.peer.handler import Handler
 
 __all__ = ["installed_handlers"]
@@ -21,14 +20,14 @@ def _has_modules(folder: str) -> bool:
         return False
 
 
-def installed_handlers(folder: str | None, taken: Container[str]) -> list[Handler]:
+def installed_handlers(folder: str | None, taken: Container[str], *, packages: bool) -> list[Handler]:
     """The methods that third parties add; what cannot be had is logged, and stops nothing.
 
     Args:
         folder: the drop-in folder, or None.
         taken: the names of the agent's own methods, which nobody may replace.
+        packages: whether installed packages bring services.
     """
-    packages = any(packages_with_services())
     drop_ins = folder is not None and _has_modules(folder)
     if folder is not None and not os.path.isdir(folder):
         log.warning("%s: no such folder of services; create it, or leave --services out", folder)

@@ -15,7 +15,7 @@ from virtagent.service.signature import Signature, read_signature
 if TYPE_CHECKING:
     from virtagent.service.plan import Plan
 
-__all__ = ["Method"]
+__all__ = ["Method", "gives_nothing"]
 
 
 class Method:

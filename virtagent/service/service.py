@@ -14,7 +14,7 @@ from virtagent.service.method import Method
 from virtagent.service.options import MethodOptions, options_of
 from virtagent.service.signature import UnresolvedName
 
-__all__ = ["Service", "check_name", "handlers_of", "is_interface", "methods_of", "service_name"]
+__all__ = ["Service", "check_name", "handlers_of", "is_interface", "methods_of", "service_name", "unchecked_methods"]
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(\.[A-Za-z][A-Za-z0-9_-]*)*")
 _LONGEST = 255  # rule C1
@@ -51,14 +51,14 @@ class Service:
             cls._service_name = check_name(cls.__qualname__, name)
         cls._service_interface = interface
         cls._service_methods = None
-        for each in _unread(cls):
+        for each in unchecked_methods(cls):
             try:
                 _ = each.signature
             except UnresolvedName:
                 continue  # the name may be defined further down in the module; registration asks again, and tells
 
 
-def _unread(cls: type[Service]) -> list[Method]:
+def unchecked_methods(cls: type[Service]) -> list[Method]:
     """The methods whose annotations have to be read to find mistakes: this package's own have none (tests read them).
 
     Reading all of the agent's would take a sixth of its start.
@@ -162,7 +162,7 @@ def handlers_of(service: Service | Any, *, name: str | None = None) -> list[Hand
         raise UsageError(f"a service is needed, not {what}")
     cls = type(service)
     prefix = service_name(cls) if name is None else check_name(cls.__qualname__, name)
-    for each in _unread(cls):
+    for each in unchecked_methods(cls):
         _ = each.signature
     return [
         make_handler(check_name(cls.__qualname__, f"{prefix}.{each.wire}"), getattr(service, attribute), each)

@@ -13,8 +13,8 @@ from typing import Any, TypeVar, cast
 from virtagent.errors import InternalError, UsageError
 from virtagent.peer.caller import Caller
 from virtagent.service.annotation import REFUSALS, converter, plainer, type_name
-from virtagent.service.method import Method
-from virtagent.service.service import Service, check_name, methods_of, service_name
+from virtagent.service.method import Method, gives_nothing
+from virtagent.service.service import Service, check_name, methods_of, service_name, unchecked_methods
 from virtagent.service.signature import REQUIRED, Parameter
 from virtagent.service.streams import TypedStream, outgoing, typed
 
@@ -27,7 +27,7 @@ _MOST_SHAPES = 64
 
 
 class _Stub:
-    """What all stubs share. Names are private so that they cannot hide a method's."""
+    """What all stubs share; a method is made at its first use. Names are private, lest they hide a method's."""
 
     __slots__ = ("_caller", "_name")
     _interface: type[Service]
@@ -44,6 +44,9 @@ class _Stub:
 
     def __getattr__(self, name: str) -> Any:
         names = methods_of(self._interface)
+        if name in names:
+            setattr(type(self), name, _stub_method(f"{self._interface.__qualname__}.{name}", names[name]))
+            return getattr(self, name)
         from difflib import get_close_matches  # noqa: PLC0415 - for mistakes only
 
         near = get_close_matches(name, names, n=3)
@@ -81,26 +84,30 @@ _classes: dict[type[Service], type[_Stub]] = {}
 def _stub_class(interface: type[Service]) -> type[_Stub]:
     if interface in _classes:
         return _classes[interface]
+    for each in unchecked_methods(interface):
+        _check_kind(each)
     body: dict[str, Any] = {"__slots__": (), "__doc__": interface.__doc__, "_interface": interface}
-    for attribute, each in methods_of(interface).items():
-        body[attribute] = _stub_method(f"{interface.__qualname__}.{attribute}", each)
     made = _classes[interface] = type(f"{interface.__name__}Stub", (_Stub,), body)
     return made
 
 
+def _check_kind(method: Method) -> None:
+    signature = method.signature
+    if not (signature.stream or signature.awaitable or gives_nothing(signature)):
+        raise UsageError(
+            f"{method.where} is a plain `def` with a result; a stub needs `async def` (with @in_thread, if it blocks)"
+        )
+
+
 def _stub_method(where: str, method: Method) -> Callable[..., Any]:
+    _check_kind(method)
     signature, function = method.signature, inspect.unwrap(method.function)
     shape = _call_shape(method)
+    pack = _Packer(where, signature.parameters, shape)
     if signature.stream is not None:
-        made = _streaming(where, method, _Packer(where, signature.parameters, shape))
-    elif signature.awaitable:
-        made = _calling(method, _Packer(where, signature.parameters, shape))
-    elif signature.returns in (None, type(None)):
-        made = _notifying(method, _Packer(where, signature.parameters, shape))
+        made = _streaming(where, method, pack)
     else:
-        raise UsageError(
-            f"{where} is a plain `def` with a result; a stub needs `async def` (with @in_thread, if it blocks)"
-        )
+        made = _calling(method, pack) if signature.awaitable else _notifying(method, pack)
     made.__name__, made.__qualname__, made.__module__ = function.__name__, where, function.__module__
     made.__doc__ = method.doc or None
     made.__signature__ = shape.replace(  # type: ignore[attr-defined]
@@ -167,7 +174,7 @@ def _refuser(name: str) -> Callable[[str], InternalError]:
 
 def _calling(method: Method, pack: _Packer) -> Callable[..., Any]:
     wire, returns, known = f".{method.wire}", method.signature.returns, pack.known
-    nothing, to_type = returns in (None, type(None)), converter(returns)
+    nothing, to_type = gives_nothing(method.signature), converter(returns)
 
     async def finish(call: Any, name: str) -> Any:
         result = await call

@@ -168,6 +168,23 @@ async def test_a_full_backlog_is_busy_and_not_a_success_that_fails_later(short_t
                 await connect(f"unix:{short_tmp}/s", StreamRecorder)
 
 
+async def test_a_backlog_that_is_full_for_a_moment_is_waited_for(short_tmp: Path) -> None:
+    """Clients of a QEMU chardev that hang up at once fill it."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{short_tmp}/s")
+        server.listen(0)
+        with socket.socket(socket.AF_UNIX) as first:
+            first.connect(f"{short_tmp}/s")
+        connecting = asyncio.ensure_future(connect(f"unix:{short_tmp}/s", StreamRecorder))
+        await asyncio.sleep(0)
+        assert not connecting.done()
+        server.accept()[0].close()
+        transport, protocol = await connecting
+        server.accept()[0].close()
+        await lost(protocol)
+        transport.close()
+
+
 def test_no_permission_names_the_group_to_join(short_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = short_tmp / "s"
     path.touch()

@@ -9,7 +9,7 @@ import pytest
 
 from tests.vm.conftest import MachineFactory, Stopwatch
 from tests.vm.harness import Image, Machine
-from tests.vm.talk import AGENT, PORT, UART, connected, connected_to_both, url_of
+from tests.vm.talk import AGENT, PORT, UART, Line, connected, connected_to_both, url_of
 from virtagent import DeadlineExceeded, PeerGone, PeerState, SessionLost
 
 NOTICED = 10.0
@@ -88,11 +88,14 @@ async def test_powering_off_says_goodbye_with_its_reason(guest: Machine, stopwat
         with stopwatch("power button: until both channels have said goodbye"):
             await guest.powerdown()
             await asyncio.gather(*(line.reaches(PeerState.GONE) for line in lines))
-        for line in lines:
+
+        async def is_refused(line: Line) -> None:
             assert (await line.events.downs.get()).reason == "shutdown"
             with pytest.raises(DeadlineExceeded, match="shuts down") as refused:
-                await line.guest.with_options(deadline=0.2).call("probe.who")
+                await line.guest.with_options(deadline=0.05).call("probe.who")
             assert not refused.value.may_have_run
+
+        await asyncio.gather(*map(is_refused, lines))  # at once: QEMU goes soon, and says something else then
         assert await guest.exited() == 0
         # the sockets are gone with QEMU: that is another state than a guest that is silent
         await asyncio.gather(*(line.reaches(PeerState.NO_CHANNEL) for line in lines))

@@ -35,6 +35,10 @@ MAX_PATH = 107
 """Bytes of a path, beside its final NUL, in the kernel's sun_path (unix(7))."""
 
 BACKLOG = 128
+BACKLOG_TRIES = 50
+"""QEMU takes one client at a time and is slow to accept the next: those that hang up at once fill its backlog for some
+milliseconds. With 10 ms between the tries this is half a second; a program that holds the channel does so longer."""
+
 LOCK_TRIES = 100
 """Others hold the lock for less than a millisecond; with 10 ms between the tries this is a second."""
 
@@ -54,7 +58,7 @@ async def connect(url: ChannelUrl, protocol_factory: ProtocolFactory) -> Connect
     protocol = protocol_factory(_facts(url, connecting=True))
     sock = _new_socket()
     try:
-        await connect_socket(sock, _address(url))
+        await _connect_in_turn(sock, _address(url))
     except OSError as error:
         sock.close()
         raise _refusal(url, error) from error
@@ -62,6 +66,16 @@ async def connect(url: ChannelUrl, protocol_factory: ProtocolFactory) -> Connect
         sock.close()
         raise
     return await connected(protocol, sock)
+
+
+async def _connect_in_turn(sock: socket.socket, address: str) -> None:
+    """Connect, and wait a little for a place in the backlog."""
+    for _ in range(BACKLOG_TRIES):
+        with contextlib.suppress(BlockingIOError):
+            await connect_socket(sock, address)
+            return
+        await asyncio.sleep(0.01)
+    await connect_socket(sock, address)
 
 
 async def listen(url: ChannelUrl, protocol_factory: ProtocolFactory) -> Listener:

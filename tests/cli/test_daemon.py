@@ -194,6 +194,22 @@ def test_the_lean_start_leaves_complete_modules_for_later(tmp_path: Path) -> Non
     assert done.stdout == "False False\n"
 
 
+def test_the_start_leaves_typing_extensions_for_later() -> None:
+    program = (
+        "import sys\n"
+        "from virtagent.cli.lean import without_typing_extensions\n"
+        "with without_typing_extensions():\n"
+        "    import msgspec\n"
+        "print('typing_extensions' in sys.modules)\n"
+        "import typing_extensions\n"
+        "with without_typing_extensions():\n"
+        "    import typing_extensions\n"
+        "print(msgspec.convert({'x': 1}, typing_extensions.TypedDict('Point', {'x': int})))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=LIMIT, check=True)
+    assert done.stdout == "False\n{'x': 1}\n"
+
+
 def test_the_daemon_loads_neither_click_nor_email(tmp_path: Path) -> None:
     unwanted = ("click", "rich", "email", "http", "tomllib", "ctypes", "importlib.metadata")
     program = (

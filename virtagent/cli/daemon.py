@@ -12,7 +12,7 @@ import math
 import os
 import sys
 import threading
-from contextlib import nullcontext
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, NoReturn
 
 from virtagent import __version__
@@ -157,12 +157,16 @@ def choose_loop(choice: str) -> str:
     return choice
 
 
-def imports(loop: str, foreign: bool, urls: list[str]) -> AbstractContextManager[None]:
-    """Around the first import of asyncio: without OpenSSL where nothing can need that (foreign services may)."""
-    from virtagent.cli.lean import without_openssl  # noqa: PLC0415 - after --help and --version
+def imports(loop: str, foreign: bool, urls: list[str]) -> AbstractContextManager[object]:
+    """Around the first import of asyncio and msgspec: without what nothing here can need. Foreign services may."""
+    from virtagent.cli.lean import without_openssl, without_typing_extensions  # noqa: PLC0415 - after --help, --version
 
-    lean = loop == "asyncio" and not foreign and not any(url.startswith("tls:") for url in urls)
-    return without_openssl() if lean else nullcontext()
+    around = ExitStack()
+    if not foreign:
+        around.enter_context(without_typing_extensions())
+        if loop == "asyncio" and not any(url.startswith("tls:") for url in urls):
+            around.enter_context(without_openssl())
+    return around
 
 
 def serve(options: argparse.Namespace) -> None:
@@ -179,11 +183,11 @@ def serve(options: argparse.Namespace) -> None:
         from virtagent_transports import ChannelUrl  # noqa: PLC0415
 
         urls = [str(ChannelUrl.parse(url)) for url in urls]
-    factory = None
-    if loop == "uvloop":
-        import uvloop  # noqa: PLC0415
+        factory = None
+        if loop == "uvloop":
+            import uvloop  # noqa: PLC0415
 
-        factory = uvloop.new_event_loop
+            factory = uvloop.new_event_loop
     told = DaemonOptions(
         channels=urls,
         name=options.name,

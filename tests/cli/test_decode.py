@@ -17,7 +17,8 @@ def test_a_recorded_session_is_shown_frame_by_frame_with_secrets_masked(running:
     shown = virtagent(tmp_path, None, "decode", str(trace)).stdout
     kinds = [line.split()[2] for line in shown.splitlines()]
     assert kinds[:3] == ["HELLO", "HELLO", "HELLO"]
-    assert kinds[-2:] == ["GOODBYE", "GOODBYE"]
+    assert kinds[-1] == "GOODBYE"
+    assert kinds.count("GOODBYE") == 2, "ours and its acknowledgement; agent.up may come between them"
     assert "agent.ping" in shown
     assert "(masked)" in shown
     assert "hunter2" not in shown

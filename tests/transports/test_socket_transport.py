@@ -92,6 +92,39 @@ async def test_an_error_of_the_socket_is_told_to_the_protocol(
     assert isinstance(await lost(protocol), ConnectionResetError)
 
 
+@pytest.mark.parametrize("size", [1, 1000, 3_000_000])
+async def test_pieces_arrive_whole_and_in_order_whether_the_socket_takes_all_or_a_part(
+    pair: tuple[socket.socket, socket.socket], size: int
+) -> None:
+    ours, theirs = pair
+    sender, receiver = StreamRecorder(FACTS), BufferedRecorder(FACTS)
+    loop = asyncio.get_running_loop()
+    theirs.setblocking(False)
+    mine = SocketTransport(loop, sender, ours)
+    other = SocketTransport(loop, receiver, theirs.dup())
+    mine.start()
+    other.start()
+    wide = memoryview(bytes(range(256)) * 8).cast("Q")
+    written: list[bytes | memoryview] = [b"head", bytes(size), b"", memoryview(b"x" * size), wide, b"tail"]
+    expected = b"".join(bytes(piece) for piece in written)
+    mine.writelines(written)
+    mine.write(b"after")
+    mine.writelines([b"and ", b"last"])
+    await received(receiver, expected + b"afterand last")
+    mine.close()
+    assert await lost(receiver) is None
+    await lost(sender)
+
+
+async def test_pieces_for_a_socket_that_is_gone_end_the_connection(pair: tuple[socket.socket, socket.socket]) -> None:
+    protocol = BufferedRecorder(FACTS)
+    transport = SocketTransport(asyncio.get_running_loop(), protocol, pair[0])
+    transport.start()
+    pair[1].close()
+    transport.writelines([b"a", b"b"])
+    assert isinstance(await lost(protocol), BrokenPipeError)
+
+
 class Flawed(asyncio.BufferedProtocol):
     """A protocol with a defect in one of its methods."""
 

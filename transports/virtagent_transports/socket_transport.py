@@ -10,12 +10,13 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from .fd_transport import FdTransport
 from .listener import Server
 from .sockets import Connected, hold_a_frame, paired
+from .write_queue import IOV, Bytes
 
 __all__ = ["Acceptor", "SocketTransport", "accepting", "connected"]
 
@@ -60,8 +61,33 @@ class SocketTransport(FdTransport):
         except Exception as error:
             self._fail(error, "protocol.buffer_updated() failed")
 
+    def writelines(self, list_of_data: Iterable[Bytes]) -> None:
+        """As :meth:`WriteSide.writelines`, and at once where the socket takes all, as it takes most frames."""
+        pieces = list(list_of_data)
+        if self._closing or self._queue.size or len(pieces) > IOV:
+            super().writelines(pieces)
+            return
+        try:
+            sent = self._sock.sendmsg(pieces)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as error:
+            self._lose(error)
+            return
+        rest = [memoryview(piece).cast("B") for piece in pieces] if sent < size_of(pieces) else []
+        while rest and sent >= len(rest[0]):
+            sent -= len(rest.pop(0))
+        if rest:
+            rest[0] = rest[0][sent:]
+            super().writelines(rest)
+
     def _release(self) -> None:
         self._sock.close()
+
+
+def size_of(pieces: list[Bytes]) -> int:
+    """Bytes of all pieces, whatever the items of their views are."""
+    return sum(piece.nbytes if isinstance(piece, memoryview) else len(piece) for piece in pieces)
 
 
 async def connected(protocol: asyncio.BaseProtocol, sock: socket.socket) -> Connected:

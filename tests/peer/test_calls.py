@@ -151,6 +151,22 @@ async def test_an_inline_handler_that_blocks_is_reported_by_name(
     assert "the handler of slow blocked the event loop for 300 ms" in caplog.text
 
 
+async def test_an_inline_handler_is_not_blamed_for_a_coroutine_before_it(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python 3.12 and later run a coroutine's first step in the read path."""
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+
+    async def slow(_: Context) -> None:
+        clock[0] += 0.3
+
+    async with peer_pair(handlers_b=[handler(slow), ECHO]) as (a, _):
+        await a.call("echo")
+        await asyncio.gather(a.call("echo"), a.call("slow"), a.call("echo"))  # the last two share a frame
+    assert "echo blocked" not in caplog.text
+
+
 # -- errors -------------------------------------------------------------------------------------------------------
 
 

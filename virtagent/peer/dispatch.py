@@ -225,6 +225,7 @@ class Dispatcher:
         coroutine = self._run(handler, context, params, request, running)
         if sys.version_info >= (3, 12):
             task = asyncio.Task(coroutine, loop=self._loop, name=context.method, eager_start=True)
+            self._started = self._monotonic()  # its first step is not the next inline handler's doing
             if task.done():
                 return
         else:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mypy_extensions import mypyc_attr
 
+from virtagent.protocol.schedule import JOIN_BELOW
+
 if TYPE_CHECKING:
     from virtagent.protocol.channel import ChannelFacts
 
@@ -20,9 +22,6 @@ LOW_WATER: Final = 16 * 1024
 
 CLOSE_TIMEOUT: Final = 2.0
 """Seconds in which a closing transport may write what it holds: the other side may not be reading."""
-
-JOIN_BELOW: Final = 16 * 1024
-"""Buffers smaller than this are joined for one write; larger ones are written as they are (speed: no copy)."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -237,8 +237,7 @@ class Peer(Caller, Link):
         else:
             _, priority, metadata = self._terms(None, options)
             self._core.notify(method, payload, priority=priority, metadata=metadata)
-        if not self._flush_scheduled:
-            self._flush_soon()
+        self._flush_soon()
 
     def _terms(
         self, context: Context | None, options: CallOptions | None

@@ -33,7 +33,7 @@ SHORT_NAME: Final = MAX_METHOD_NAME // 4
 USUAL_MESSAGE: Final = 64 * 1024
 """Bytes of a message that leaves no buffer behind which would be worth giving back."""
 
-LARGEST_KEPT: Final = 4 * 1024 * 1024
+LARGEST_BUFFER_KEPT: Final = 4 * 1024 * 1024
 """Bytes of a message whose buffer is kept for the next one, for a while."""
 
 SPARE_DEADLINES: Final = 64
@@ -208,7 +208,7 @@ class CallTable:
     def _packed_large(self, size: int) -> None:
         """Keep the packer with its large buffer while there are large messages: fresh pages cost as much as a copy."""
         self._tidy_in = 2
-        if size > LARGEST_KEPT:
+        if size > LARGEST_BUFFER_KEPT:
             self._renew_packer()
 
     def tidy(self) -> None:

@@ -12,7 +12,7 @@ IN_COMPILED := cd $(COMPILED) && PYTHONPATH=$(CURDIR)/$(COMPILED) $(CURDIR)/$(BI
 MEASURED := $(if $(PURE),$(BIN)/python,$(IN_COMPILED))
 MEASURED_TREE := $(if $(PURE),,compiled)
 
-.PHONY: help demo demo-vm test test-compiled compiled wheel test-others test-vm lint types fmt bench bench-guest bench-peers growth counted counted-accept fuzz clean
+.PHONY: digest help demo demo-vm test test-compiled compiled wheel test-others test-vm lint types fmt bench bench-guest bench-peers growth counted counted-accept fuzz clean
 help:
 	@echo "make demo      the main job on a unix socket and a serial line: calls both ways, a followed log"
 	@echo "make demo-vm   the same in a real guest under QEMU"
@@ -28,6 +28,7 @@ help:
 	@echo "make growth    how cost grows with payload, calls, streams, guests and services; makes docs/growth.md (six minutes)"
 	@echo "make counted   instructions, allocations and system calls per call; fails when one grew by a tenth (three minutes)"
 	@echo "make counted-accept  these counts are to be kept from now on: makes their baseline and docs/counted.md"
+	@echo "make digest    after a change of the agent's methods: their digest in virtagent/guest/catalogue.py"
 	@echo "make fmt lint types fuzz clean"
 
 $(VENV)/python:
@@ -111,6 +112,10 @@ counted: $(VENV)/dev
 
 counted-accept: $(VENV)/dev
 	@$(BIN)/python -m benchmarks.counted --accept $(ARGS)
+
+# After a change of the agent's methods: what its hello tells of them without loading them.
+digest: $(VENV)/dev
+	@$(BIN)/python -m compiling.digest
 
 fuzz: $(VENV)/dev
 	@for target in fuzz/fuzz_*.py; do echo "$$target"; $(BIN)/python $$target --seconds 30; done

@@ -48,7 +48,7 @@ async def serve(address: str, ready: Ready) -> None:
     bus.export(PATH, Echo(NAME))
     await bus.request_name(NAME)
     ready(brokers=(broker,))
-    await bus.wait_for_disconnect()
+    await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
 
 
 class Client:

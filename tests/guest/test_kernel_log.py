@@ -17,7 +17,7 @@ from virtagent.api.log import KernelRecord
 from virtagent.errors import PermissionDenied, Unavailable
 from virtagent.guest.kernel_log import KMSG, KernelLog, Kmsg, Syslog, open_kernel_log
 from virtagent.guest.kmsg import parse_record, parse_syslog_line
-from virtagent.guest.log import Chosen, Followers, LogService
+from virtagent.guest.log import Chosen, LogService
 
 BOOT = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -123,14 +123,13 @@ async def test_another_error_ends_the_log(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 async def test_a_stopped_log_ends_for_who_waits_and_for_who_comes_later() -> None:
-    followers = Followers()
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     log = Kmsg(reader, follow=True, booted=BOOT)
-    service = LogService(lambda follow: log, followers)
+    service = LogService(open_log=lambda follow: log)
     waiting = asyncio.ensure_future(anext(service.kernel(follow=True)))
     await asyncio.sleep(0)
-    followers.stop("the guest reboots")
+    await service.resources.stop("reboot", "the guest reboots")
     with pytest.raises(Unavailable, match="the guest reboots"):
         await waiting
     with pytest.raises(Unavailable):

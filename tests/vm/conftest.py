@@ -18,7 +18,7 @@ import pytest
 from tests.vm.harness import HarnessError, Image, Machine, Snapshots, build_image, build_wheel
 from tests.vm.talk import AGENT, AGENT_FILES, IMPATIENT_AGENT, PORT
 
-GUEST_EXTRAS = ("cli",)
+GUEST_EXTRAS = ("cli", "guest")
 MachineFactory = Callable[..., Awaitable[Machine]]
 Stopwatch = Callable[[str], Any]
 TEST_TIMEOUT = 300

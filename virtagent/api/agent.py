@@ -35,7 +35,7 @@ class Pong(msgspec.Struct, frozen=True, kw_only=True):
 class Agent(Service, name="agent", interface=True):
     """The guest's agent."""
 
-    @method(idempotent=True, since="0.1.0")
+    @method(idempotent=True, role="observe", since="0.1.0")
     async def ping(self) -> Pong:
         """Answer at once."""
         raise NotImplementedError
@@ -92,14 +92,14 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
 class AgentEvents(Service, name="agent", interface=True):
     """What the guest notifies its host of. The host implements it; a stub of it sends."""
 
-    @method(since="0.1.0")
+    @method(role="observe", since="0.1.0")
     def up(self, event: Up) -> None:
         """The agent serves now."""
 
-    @method(since="0.1.0")
+    @method(role="observe", since="0.1.0")
     def down(self, event: Down) -> None:
         """The agent is about to go."""
 
-    @method(since="0.1.0")
+    @method(role="observe", since="0.1.0")
     def heartbeat(self, event: Heartbeat) -> None:
         """The agent works; sent at the interval that its configuration states."""

@@ -132,7 +132,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
 class Bench(Service, name="bench", interface=True):
     """The callee's half of ``virtagent bench``. Nothing here touches files, and everything is bounded."""
 
-    @method(idempotent=True, since="0.1.0")
+    @method(idempotent=True, role="observe", since="0.1.0")
     async def echo(self, data: Payload = b"") -> Echo:
         """Answer with the payload, and with when it was served.
 
@@ -141,7 +141,7 @@ class Bench(Service, name="bench", interface=True):
         """
         raise NotImplementedError
 
-    @method(idempotent=True, since="0.1.0", errors=(ResourceExhausted, DeadlineExceeded))
+    @method(idempotent=True, role="observe", since="0.1.0", errors=(ResourceExhausted, DeadlineExceeded))
     def source(self, *, total: StreamSize = MOST_STREAMED, chunk: ChunkSize = 256 * 1024) -> AsyncIterator[bytes]:
         """Bytes as fast as they are taken.
 
@@ -155,7 +155,7 @@ class Bench(Service, name="bench", interface=True):
         """
         raise NotImplementedError
 
-    @method(idempotent=True, since="0.1.0", errors=(ResourceExhausted, DeadlineExceeded))
+    @method(idempotent=True, role="observe", since="0.1.0", errors=(ResourceExhausted, DeadlineExceeded))
     async def sink(self, data: AsyncIterator[bytes]) -> Received:
         """Take bytes as fast as they come, and tell how many did and when; at most 1 TiB.
 
@@ -165,12 +165,12 @@ class Bench(Service, name="bench", interface=True):
         """
         raise NotImplementedError
 
-    @method(idempotent=True, since="0.1.0")
+    @method(idempotent=True, role="observe", since="0.1.0")
     async def usage(self) -> Usage:
         """CPU time and memory of the agent's process so far, and its clock."""
         raise NotImplementedError
 
-    @method(idempotent=True, since="0.1.0")
+    @method(idempotent=True, role="observe", since="0.1.0")
     async def environment(self) -> Environment:
         """What a measurement at this end depends on."""
         raise NotImplementedError

@@ -55,7 +55,12 @@ class FileStat(msgspec.Struct, frozen=True, kw_only=True):
 class Files(Service, name="files", interface=True):
     """Files of the guest."""
 
-    @method(idempotent=True, since="0.1.0", errors=(NotFound, PermissionDenied, FailedPrecondition, InvalidArgument))
+    @method(
+        idempotent=True,
+        role="files-read",
+        since="0.1.0",
+        errors=(NotFound, PermissionDenied, FailedPrecondition, InvalidArgument),
+    )
     def read(
         self,
         path: Path,
@@ -80,7 +85,7 @@ class Files(Service, name="files", interface=True):
         """
         raise NotImplementedError
 
-    @method(idempotent=True, since="0.1.0", errors=(NotFound, PermissionDenied, InvalidArgument))
+    @method(idempotent=True, role="files-read", since="0.1.0", errors=(NotFound, PermissionDenied, InvalidArgument))
     async def stat(self, path: Path, *, follow: bool = True) -> FileStat:
         """What kind of file it is, how large, whose, and of when.
 

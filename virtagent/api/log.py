@@ -50,7 +50,7 @@ class KernelRecord(msgspec.Struct, frozen=True, kw_only=True):
 class Log(Service, name="log", interface=True):
     """Logs of the guest."""
 
-    @method(idempotent=True, since="0.1.0", errors=(PermissionDenied, Unavailable))
+    @method(idempotent=True, role="observe", since="0.1.0", errors=(PermissionDenied, Unavailable))
     def kernel(
         self, *, follow: bool = False, since: Since | None = None, level: Level | None = None
     ) -> AsyncIterator[KernelRecord]:

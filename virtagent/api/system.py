@@ -77,7 +77,7 @@ class SystemInfo(msgspec.Struct, frozen=True, kw_only=True):
 class System(Service, name="system", interface=True):
     """The guest as a system."""
 
-    @method(idempotent=True, since="0.1.0")
+    @method(idempotent=True, role="observe", since="0.1.0")
     async def info(self) -> SystemInfo:
         """What the guest is, and since when it runs."""
         raise NotImplementedError

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 from virtagent import __version__
 from virtagent.api.agent import Agent, Pong
 from virtagent.guest import facts
+from virtagent.guest.resources import GuestService, Resources
 from virtagent.peer.context import Context
 from virtagent.peer.peer import Peer
 from virtagent.service.options import method
@@ -16,7 +17,7 @@ from virtagent.service.options import method
 __all__ = ["AgentService"]
 
 
-class AgentService(Agent):
+class AgentService(GuestService, Agent):
     """Answers pings, and remembers since when there are sessions.
 
     Attributes:
@@ -24,7 +25,8 @@ class AgentService(Agent):
         sessions: when each peer's session began, on the monotonic clock.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, resources: Resources | None = None) -> None:
+        super().__init__(resources)
         self.started = time.monotonic()
         self.sessions: WeakKeyDictionary[Peer, float] = WeakKeyDictionary()
 

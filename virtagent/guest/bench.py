@@ -22,6 +22,7 @@ from virtagent.api.bench import (
 )
 from virtagent.errors import DeadlineExceeded, ResourceExhausted
 from virtagent.guest.cost import resident_memory
+from virtagent.guest.resources import GuestService, Resources
 from virtagent.service.options import method
 
 __all__ = ["BenchService"]
@@ -30,7 +31,7 @@ MOST_STREAMS = 16
 """Sources and sinks open at a time, of all clients together: a measurement needs two."""
 
 
-class BenchService(Bench):
+class BenchService(GuestService, Bench):
     """Echoes, streams from and to nowhere, and tells what the process costs. It touches no file but /proc's.
 
     ::
@@ -38,7 +39,8 @@ class BenchService(Bench):
         virtagent.listen("unix:/run/backup.sock", services=[Backup(), BenchService()])
     """
 
-    def __init__(self) -> None:
+    def __init__(self, resources: Resources | None = None) -> None:
+        super().__init__(resources)
         self._turn = 0
         self._sources: WeakSet[Source] = WeakSet()
         self._sinks = 0

@@ -14,18 +14,17 @@ import msgspec
 import virtagent_transports
 from virtagent.errors import ChannelUnavailable
 from virtagent.guest.agent import AgentService
-from virtagent.guest.bench import BenchService
-from virtagent.guest.files import FilesService
+from virtagent.guest.catalogue import DIGEST, SERVICES, services_later
 from virtagent.guest.installed import installed_handlers
-from virtagent.guest.log import Followers, LogService
 from virtagent.guest.notify_socket import notify_manager
 from virtagent.guest.presence import Presence
+from virtagent.guest.resources import Resources
 from virtagent.guest.runtime import start_reason
-from virtagent.guest.system import SystemService
 from virtagent.guest.watchdog import LoopWatchdog
 from virtagent.peer.listening import Listening
 from virtagent.peer.state import PeerState
-from virtagent.service.service import Service, handlers_of
+from virtagent.service.description import schema_digest
+from virtagent.service.service import handlers_of
 from virtagent.service.serving import peer_options, router_of
 
 __all__ = ["Daemon", "DaemonOptions"]
@@ -63,9 +62,9 @@ class Daemon:
 
     def __init__(self, options: DaemonOptions) -> None:
         self._options = options
-        self._agent = AgentService()
+        self._resources = Resources()
+        self._agent = AgentService(self._resources)
         self._presence = Presence(self._agent, start_reason())
-        self._followers = Followers()
         self._channels: list[Listening] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
@@ -100,19 +99,17 @@ class Daemon:
             raise self._failure
 
     def _make_channels(self) -> list[Listening]:
-        services: list[Service] = [
-            self._agent,
-            SystemService(),
-            FilesService(),
-            LogService(followers=self._followers),
-            BenchService(),
-        ]
-        own = [handler for service in services for handler in handlers_of(service)]
-        taken = {handler.name for handler in own}
-        router = router_of(
-            (), [*own, *installed_handlers(self._options.services, taken, packages=self._options.packages)]
+        own = handlers_of(self._agent)
+        foreign = installed_handlers(
+            self._options.services,
+            lambda name: name.rpartition(".")[0] in {"agent", "rpc", *SERVICES},
+            packages=self._options.packages,
         )
-        options = peer_options(None, router, role="guest", name=self._options.name, keepalive=self._options.keepalive)
+        router = router_of((), [*own, *foreign], later=services_later(self._resources, lambda handler: handler))
+        digest = f"{DIGEST}{schema_digest(foreign)}" if foreign else DIGEST
+        options = peer_options(
+            None, router, role="guest", name=self._options.name, keepalive=self._options.keepalive, digest=digest
+        )
         return [Listening(url, router, options, on_peer=self._presence.welcome) for url in self._options.channels]
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
@@ -179,7 +176,7 @@ class Daemon:
         for task in self._tasks:
             task.cancel()
         await self._presence.down(reason, message)
-        self._followers.stop(message)
+        await self._resources.stop(reason, message)
         # A machine that goes down kills what runs; who waits for it is to know at once (rule G1).
         drain = 0.0 if reason in ("shutdown", "reboot") else None
         await asyncio.gather(*(each.aclose(reason, message, drain=drain) for each in self._channels))

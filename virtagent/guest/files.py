@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from virtagent.api.files import DEFAULT_CHUNK, ChunkSize, FileKind, Files, FileStat, Path, Size
+from virtagent.guest.resources import GuestService, Resources
 from virtagent.service.options import in_thread
 
 __all__ = ["FilesService"]
@@ -27,10 +28,11 @@ _KINDS: dict[int, FileKind] = {
 }
 
 
-class FilesService(Files):
+class FilesService(GuestService, Files):
     """Reads with the rights of the agent. What only reading needs is loaded by the first call."""
 
-    def __init__(self) -> None:
+    def __init__(self, resources: Resources | None = None) -> None:
+        super().__init__(resources)
         self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="virtagent-files")
 
     def read(

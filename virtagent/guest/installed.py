@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Container
+from collections.abc import Callable
 
 from virtagent.peer.handler import Handler
 
@@ -20,12 +20,12 @@ def _has_modules(folder: str) -> bool:
         return False
 
 
-def installed_handlers(folder: str | None, taken: Container[str], *, packages: bool) -> list[Handler]:
+def installed_handlers(folder: str | None, taken: Callable[[str], bool], *, packages: bool) -> list[Handler]:
     """The methods that third parties add; what cannot be had is logged, and stops nothing.
 
     Args:
         folder: the drop-in folder, or None.
-        taken: the names of the agent's own methods, which nobody may replace.
+        taken: whether a name is that of one of the agent's own methods, which nobody may replace.
         packages: whether installed packages bring services.
     """
     drop_ins = folder is not None and _has_modules(folder)
@@ -44,7 +44,7 @@ def installed_handlers(folder: str | None, taken: Container[str], *, packages: b
         for problem in loading.problems:
             log.error("service not loaded: %s", problem)
         for service in loading.loaded:
-            clash = next((each.name for each in service.handlers if each.name in taken or each.name in handlers), None)
+            clash = next((each.name for each in service.handlers if taken(each.name) or each.name in handlers), None)
             if clash is not None:
                 log.error("service not loaded: %s: the method %r exists already; rename it", service.source, clash)
                 continue

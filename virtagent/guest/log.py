@@ -10,6 +10,7 @@ from msgspec import structs
 
 from virtagent.api.log import KernelRecord, Level, Log, Since
 from virtagent.errors import Unavailable
+from virtagent.guest.resources import GuestService, Resources
 from virtagent.service.options import method
 
 if TYPE_CHECKING:
@@ -34,17 +35,19 @@ class Followers:
             log.stop(Unavailable(message))
 
 
-class LogService(Log):
+class LogService(GuestService, Log):
     """Reads the kernel's log.
 
     Args:
+        resources: what services share.
         open_log: opens it; given whether to follow. None: ``open_kernel_log``, loaded by the first call.
-        followers: gets to know the logs that are open.
     """
 
-    def __init__(self, open_log: Callable[..., KernelLog] | None = None, followers: Followers | None = None) -> None:
+    def __init__(self, resources: Resources | None = None, *, open_log: Callable[..., KernelLog] | None = None) -> None:
+        super().__init__(resources)
         self._open_log = open_log
-        self._followers = followers or Followers()
+        self._followers = Followers()
+        self.resources.on_stop(lambda reason, message: self._followers.stop(message))
 
     @method(inline=True)
     def kernel(

@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from virtagent import __version__
 from virtagent.api.system import Kernel, OperatingSystem, System, SystemInfo
 from virtagent.guest import facts
+from virtagent.guest.resources import GuestService
 
 __all__ = ["SystemService"]
 
 
-class SystemService(System):
+class SystemService(GuestService, System):
     """Answers from uname(2), os-release(5) and /proc."""
 
     async def info(self) -> SystemInfo:

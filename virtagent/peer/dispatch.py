@@ -155,7 +155,7 @@ class Dispatcher:
     def _serve_request(self, request: Request) -> None:
         if request.answered:
             return
-        handler = self._router.get(request.method)
+        handler = self._router.get(request.method) or self._find(request.method)
         if handler is None:
             reset_all(request.streams)
             self.respond(request, None, [12, f"there is no method {request.method!r} here", None])
@@ -178,7 +178,7 @@ class Dispatcher:
             self._start(handler, context, params, request)
 
     def _serve_notification(self, notification: Notification) -> None:
-        handler = self._router.get(notification.method)
+        handler = self._router.get(notification.method) or self._find(notification.method)
         if handler is None:
             log.debug("no handler for the notification %s", notification.method)
             reset_all(notification.streams)
@@ -194,6 +194,14 @@ class Dispatcher:
             reset_all(notification.streams)
         else:
             self._start(handler, context, params, None)
+
+    def _find(self, method: str) -> Handler | None:
+        """A method whose service has yet to be made; a service that cannot be made has no methods."""
+        try:
+            return self._router.find(method)
+        except Exception:
+            log.exception("the service of %s cannot be made", method)
+            return None
 
     # -- running -------------------------------------------------------------------------------------------------
 

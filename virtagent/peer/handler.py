@@ -29,9 +29,11 @@ class Handler:
             :class:`~virtagent.peer.stream.OutgoingStream` is opened and pumped; what it raises is answered (rule E1).
         idempotent: running it twice is as good as once, so a caller may retry it after ``SessionLost``.
         description: what ``rpc.methods`` tells of it (plain data), or None.
+        role: what a policy must grant to a caller; "admin" where nobody said.
+        secrets: the names of arguments that no log may show.
     """
 
-    __slots__ = ("description", "idempotent", "invoke", "mode", "name")
+    __slots__ = ("description", "idempotent", "invoke", "mode", "name", "role", "secrets")
 
     def __init__(
         self,
@@ -40,19 +42,32 @@ class Handler:
         invoke: Callable[[Context, Params], Any],
         idempotent: bool = False,
         description: Mapping[str, Any] | None = None,
+        role: str = "admin",
+        secrets: tuple[str, ...] = (),
     ) -> None:
         self.name = name
         self.mode: Mode = mode
         self.invoke = invoke
         self.idempotent = idempotent
         self.description = description
+        self.role = role
+        self.secrets = secrets
 
 
 class Router:
-    """The methods of one side, by name."""
+    """The methods of one side, by name.
 
-    def __init__(self, handlers: Iterable[Handler] = ()) -> None:
+    Args:
+        handlers: the methods at hand.
+        later: what makes the handlers of a service, by its name: called once, when one of its methods is wanted, or
+            all methods are.
+    """
+
+    def __init__(
+        self, handlers: Iterable[Handler] = (), later: Mapping[str, Callable[[], Iterable[Handler]]] | None = None
+    ) -> None:
         self._handlers: dict[str, Handler] = {}
+        self._later = dict(later or {})
         self.get = self._handlers.get
         for handler in handlers:
             self.add(handler)
@@ -74,15 +89,37 @@ class Router:
             )
         self._handlers[handler.name] = handler
 
+    def find(self, name: str) -> Handler | None:
+        """The method; its service is made first, if that has not happened yet."""
+        found = self.get(name)
+        if found is None and self._later:
+            self._make(name.rpartition(".")[0])
+            found = self.get(name)
+        return found
+
+    def _make(self, service: str) -> None:
+        make = self._later.get(service)
+        if make is not None:
+            handlers = list(make())
+            self._later.pop(service, None)
+            for handler in handlers:
+                self.add(handler)
+
+    def _make_all(self) -> None:
+        for service in list(self._later):
+            self._make(service)
+
     def remove(self, name: str) -> None:
         """Take a method away; calls that run in it go on. Unknown names are ignored."""
         self._handlers.pop(name, None)
 
     def __iter__(self) -> Iterator[Handler]:
+        self._make_all()
         return iter(list(self._handlers.values()))
 
     def __len__(self) -> int:
+        self._make_all()
         return len(self._handlers)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._handlers
+        return isinstance(name, str) and self.find(name) is not None

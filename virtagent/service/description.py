@@ -59,6 +59,7 @@ class MethodDescription(msgspec.Struct, frozen=True, kw_only=True):
         returns: the result's type as people read it; of an item, if it answers with a stream.
         schema: the JSON schema of ``returns``.
         stream: the kind of stream that it answers with, or None.
+        role: what a policy must grant to a caller.
         typed: False for a handler of which only the name is known.
     """
 
@@ -72,6 +73,7 @@ class MethodDescription(msgspec.Struct, frozen=True, kw_only=True):
     idempotent: bool = False
     since: str | None = None
     errors: list[ErrorDescription] = []
+    role: str = ""
     typed: bool = True
 
 
@@ -112,7 +114,7 @@ class Description(Mapping[str, Any]):
         """Text that changes when the method changes; documentation does not count."""
         options = self._method.options
         errors = [(each.__name__, each.code) for each in options.errors or ()]
-        return f"{self._method.outline} {options.since} {errors}"
+        return f"{self._method.outline} {options.since} {errors} {options.role}"
 
     @cached_property
     def _made(self) -> dict[str, Any]:
@@ -128,6 +130,7 @@ class Description(Mapping[str, Any]):
             idempotent=bool(options.idempotent),
             since=options.since,
             errors=[ErrorDescription(name=each.__name__, code=each.code) for each in options.errors or ()],
+            role=options.role or "admin",
         )
         plain: dict[str, Any] = msgspec.to_builtins(description, builtin_types=(bytes,))
         return plain

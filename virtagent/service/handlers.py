@@ -48,7 +48,15 @@ def make_handler(name: str, function: Callable[..., Any], method: Method) -> Han
         # The descriptor protocol again, for the function below the awaitable one.
         function = function.__wrapped__.__get__(getattr(function, "__self__", None))  # type: ignore[attr-defined]
     invoke = way.make(name, function, plan)
-    return Handler(name, way.mode, invoke, idempotent=bool(options.idempotent), description=plan.description)
+    return Handler(
+        name,
+        way.mode,
+        invoke,
+        idempotent=bool(options.idempotent),
+        description=plan.description,
+        role=options.role or "admin",
+        secrets=options.secrets or (),
+    )
 
 
 def _way(name: str, function: Callable[..., Any], options: MethodOptions) -> Way:

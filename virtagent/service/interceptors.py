@@ -38,7 +38,16 @@ def intercept_handlers(handlers: Iterable[Handler], interceptors: Sequence[Handl
     if not interceptors:
         return list(handlers)
     return [
-        Handler(each.name, "task", _around(each, interceptors), each.idempotent, each.description) for each in handlers
+        Handler(
+            each.name,
+            "task",
+            _around(each, interceptors),
+            each.idempotent,
+            each.description,
+            each.role,
+            each.secrets,
+        )
+        for each in handlers
     ]
 
 

@@ -47,7 +47,7 @@ class Introspection(Service, name="rpc"):
         assert ctx is not None
         return ctx.peer.router
 
-    @method(inline=True, idempotent=True)
+    @method(inline=True, idempotent=True, role="observe")
     async def methods(self, prefix: str = "", *, ctx: Context | None = None) -> list[MethodSummary]:
         """The methods whose names start with a prefix, by name."""
         found = sorted((each for each in self._asked(ctx) if each.name.startswith(prefix)), key=lambda each: each.name)
@@ -62,11 +62,11 @@ class Introspection(Service, name="rpc"):
             for each in found
         ]
 
-    @method(inline=True, idempotent=True, errors=(MethodNotFound,))
+    @method(inline=True, idempotent=True, role="observe", errors=(MethodNotFound,))
     async def describe(self, method: str, *, ctx: Context | None = None) -> MethodDescription:
         """Everything about one method: parameters with types, schemas and defaults, result, errors."""
         router = self._asked(ctx)
-        handler = router.get(method)
+        handler = router.find(method)
         if handler is None:
             names = [each.name for each in router]
             from difflib import get_close_matches  # noqa: PLC0415 - for mistakes only
@@ -76,7 +76,7 @@ class Introspection(Service, name="rpc"):
             raise MethodNotFound(f"no method {method[:255]!r}{hint}")
         return describe(handler)
 
-    @method(inline=True, idempotent=True)
+    @method(inline=True, idempotent=True, role="observe")
     async def services(self, *, ctx: Context | None = None) -> list[ServiceSummary]:
         """The services: what stands before the last dot of the methods' names."""
         counts: dict[str, int] = {}

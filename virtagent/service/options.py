@@ -31,12 +31,14 @@ class MethodOptions(msgspec.Struct, frozen=True):
     name: str | None = None
     errors: tuple[type[CallError], ...] | None = None
     doc: str | None = None
+    role: str | None = None
+    secrets: tuple[str, ...] | None = None
 
     def over(self, base: MethodOptions) -> MethodOptions:
         """These options, completed from those of the overridden method; ``inline`` belongs to one body."""
         said = {
             key: value
-            for key in ("idempotent", "since", "name", "errors", "doc")
+            for key in ("idempotent", "since", "name", "errors", "doc", "role", "secrets")
             if (value := getattr(self, key)) is not None
         }
         return msgspec.structs.replace(base, inline=self.inline, **said)
@@ -50,6 +52,8 @@ def method(
     name: str | None = None,
     errors: tuple[type[CallError], ...] | None = None,
     doc: str | None = None,
+    role: str | None = None,
+    secrets: tuple[str, ...] | None = None,
 ) -> Callable[[Function], Function]:
     """Decorator for a method of a service. All is optional, and inherited by an override that does not say it again.
 
@@ -61,6 +65,9 @@ def method(
         name: its name on the wire, instead of the Python name.
         errors: the error classes that it answers with on purpose.
         doc: its documentation, instead of the docstring.
+        role: what a policy must grant to a caller: "observe", "files-read", "files-write", "exec", "power" or "admin".
+            A method that is not for "observe" or "files-read" changes the machine: the agent logs its calls.
+        secrets: the names of arguments that no log may show.
 
     Raises:
         UsageError: ``errors`` holds something that is no :class:`~virtagent.errors.CallError` class.
@@ -70,7 +77,16 @@ def method(
             raise UsageError(
                 f"@method(errors=...): {each!r} is no CallError class; derive it from virtagent.errors.CallError"
             )
-    options = MethodOptions(inline=inline, idempotent=idempotent, since=since, name=name, errors=errors, doc=doc)
+    options = MethodOptions(
+        inline=inline,
+        idempotent=idempotent,
+        since=since,
+        name=name,
+        errors=errors,
+        doc=doc,
+        role=role,
+        secrets=secrets,
+    )
 
     def decorate(function: Function) -> Function:
         setattr(function, _OPTIONS, options)

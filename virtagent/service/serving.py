@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -21,13 +21,21 @@ from virtagent.service.service import Service, handlers_of
 __all__ = ["listen", "peer_options", "router_of"]
 
 
-def router_of(services: Iterable[Service] = (), handlers: Iterable[Handler] = ()) -> Router:
+def router_of(
+    services: Iterable[Service] = (),
+    handlers: Iterable[Handler] = (),
+    *,
+    later: Mapping[str, Callable[[], Iterable[Handler]]] | None = None,
+) -> Router:
     """The methods of services, further handlers, and the service ``rpc``, which tells of all of them.
+
+    Args:
+        later: what makes the handlers of services that are made when they are wanted, by the services' names.
 
     Raises:
         UsageError: two methods have the same name, or something is no service.
     """
-    router = Router(handlers)
+    router = Router(handlers, later)
     for service in services:
         for handler in handlers_of(service):
             router.add(handler)
@@ -49,13 +57,18 @@ def peer_options(
     name: str = "",
     deadline: float | None = None,
     keepalive: float | None = None,
+    digest: str = "",
 ) -> PeerOptions:
-    """Options whose identity tells the digest of the methods; ``deadline`` and ``keepalive`` (seconds) go over them."""
+    """Options whose identity tells the digest of the methods; ``deadline`` and ``keepalive`` (seconds) go over them.
+
+    Args:
+        digest: that of the methods, where it is known; "": it is made from them.
+    """
     identity = options.identity if options is not None else None
     if identity is None:
-        identity = local_identity(role=role, name=name, digest=schema_digest(router))
+        identity = local_identity(role=role, name=name, digest=digest or schema_digest(router))
     elif not identity.digest:
-        identity = identity._replace(digest=schema_digest(router))
+        identity = identity._replace(digest=digest or schema_digest(router))
     changes: dict[str, Any] = {"identity": identity}
     if deadline is not None:
         changes["deadline"] = deadline

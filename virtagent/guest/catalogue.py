@@ -1,0 +1,52 @@
+"""The agent's services, by name: each is loaded and made when one of its methods is called for the first time.
+
+An idle agent that loaded all of them would take twice the time to start, and half as much memory again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+
+from virtagent.guest.resources import Resources
+from virtagent.peer.handler import Handler
+from virtagent.service.service import Service, handlers_of
+
+__all__ = ["DIGEST", "SERVICES", "make_service", "services_later"]
+
+log = logging.getLogger("virtagent.daemon")
+
+SERVICES: Mapping[str, str] = {
+    "bench": "virtagent.guest.bench:BenchService",
+    "files": "virtagent.guest.files:FilesService",
+    "log": "virtagent.guest.log:LogService",
+    "system": "virtagent.guest.system:SystemService",
+}
+"""Where the class of each service is; it is made with the agent's :class:`Resources`."""
+
+DIGEST = "369974eb4091abb0"
+"""The digest of the methods of all these (``schema_digest``). ``make digest`` writes it; a test says when to."""
+
+
+def make_service(name: str, resources: Resources) -> Service:
+    """Load a service's module, and make the service."""
+    module, _, attribute = SERVICES[name].partition(":")
+    service: Service = getattr(import_module(module), attribute)(resources)
+    return service
+
+
+def services_later(
+    resources: Resources, guard: Callable[[Handler], Handler]
+) -> Mapping[str, Callable[[], Iterable[Handler]]]:
+    """For a router: what makes the handlers of each service.
+
+    Args:
+        resources: what the services share.
+        guard: puts a check of the policy around a handler.
+    """
+
+    def later(name: str) -> Callable[[], Iterable[Handler]]:
+        return lambda: [guard(each) for each in handlers_of(make_service(name, resources))]
+
+    return {name: later(name) for name in SERVICES}

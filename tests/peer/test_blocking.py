@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from virtagent.errors import ChannelUnavailable, DeadlineExceeded, NotFound, PeerClosed, UsageError
+from virtagent.errors import CallError, ChannelUnavailable, DeadlineExceeded, NotFound, PeerClosed, UsageError
 from virtagent.peer.blocking import BlockingPeer, BlockingStream, connect
 from virtagent.peer.context import Context
 from virtagent.peer.handler import Handler
@@ -337,3 +337,24 @@ def test_a_forked_child_is_told_instead_of_hanging(server: Server) -> None:
     child, parent = done.stdout.splitlines()
     assert "forked" in child
     assert parent == "parent: 1"
+
+
+def test_asynchronous_code_runs_in_the_connections_loop_and_its_result_comes_back(tmp_path: Path) -> None:
+    url = f"unix:{tmp_path}/s"
+    with Server(url, [handler(echo)]), connect(url) as peer:
+
+        async def twice(there: Peer) -> list[Any]:
+            return list(await asyncio.gather(there.call("echo", 1), there.call("echo", 2)))
+
+        assert peer.run(twice) == [1, 2]
+
+
+def test_asynchronous_code_that_fails_raises_here(tmp_path: Path) -> None:
+    url = f"unix:{tmp_path}/s"
+    with Server(url, []), connect(url) as peer:
+
+        async def fail(there: Peer) -> None:
+            await there.call("nothing.here")
+
+        with pytest.raises(CallError, match=r"no method 'nothing\.here'"):
+            peer.run(fail)

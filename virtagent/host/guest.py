@@ -9,6 +9,7 @@ from virtagent.api.agent import Agent
 from virtagent.api.files import Files
 from virtagent.api.log import Log
 from virtagent.api.system import System
+from virtagent.host.capabilities import Capabilities
 from virtagent.peer.caller import Caller
 from virtagent.peer.connecting import ConnectingPeer
 from virtagent.peer.with_options import CallerWithOptions, make_options
@@ -53,6 +54,11 @@ class Guest(_Stubs, ConnectingPeer):
     ``guest.call(...)``, ``guest.stream(...)``, ``guest.notify(...)`` reach any method; ``guest.system.info()`` and the
     like are typed.
     """
+
+    @cached_property
+    def capabilities(self) -> Capabilities:
+        """What its agent can do."""
+        return Capabilities(self)
 
     def with_options(self, **options: Any) -> GuestWithOptions:
         """The same guest, typed stubs included, with other options for the calls made through it.

@@ -265,6 +265,18 @@ class BlockingPeer(BlockingCaller):
         """Wait until the peer is up; see :meth:`Peer.wait_ready`."""
         self._thread.run(lambda: self._peer.wait_ready(timeout))
 
+    def run(self, work: Callable[[Any], Coroutine[Any, Any, Result]]) -> Result:
+        """Do something with the peer in the connection's own event loop, and wait for it; Ctrl-C cancels it.
+
+        ::
+
+            size = guest.run(lambda guest: guest.files.put("kernel", "/boot/kernel"))
+
+        Args:
+            work: gets the peer (a :class:`~virtagent.host.guest.Guest`, typed stubs included, where ``start`` made one).
+        """
+        return self._thread.run(lambda: work(self._peer))
+
     def close(self, reason: str = "client", message: str = "") -> None:
         """Let running calls end, say goodbye, close the channel and end the thread. Safe to call twice."""
         if not self._opened:

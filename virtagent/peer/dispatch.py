@@ -158,7 +158,7 @@ class Dispatcher:
         handler = self._router.get(request.method) or self._find(request.method)
         if handler is None:
             reset_all(request.streams)
-            self.respond(request, None, [12, f"there is no method {request.method!r} here", None])
+            self.respond(request, None, [12, self._lacks(request.method), None])
             return
         request.started = True
         deadline = request.deadline
@@ -194,6 +194,12 @@ class Dispatcher:
             reset_all(notification.streams)
         else:
             self._start(handler, context, params, None)
+
+    def _lacks(self, method: str) -> str:
+        """Who lacks what, for whoever asked another side than he thought, or an older one."""
+        identity = self._peer.options.identity
+        who = "" if identity is None else f"{identity.name} ({identity.software})"
+        return f"{who or 'this side'} has no method {method!r}"
 
     def _find(self, method: str) -> Handler | None:
         """A method whose service has yet to be made; a service that cannot be made has no methods."""

@@ -21,6 +21,7 @@ __all__ = ["main", "program", "shared_options"]
 COMMANDS = {
     "bench": "virtagent.cli.bench",
     "call": "virtagent.cli.call",
+    "completion": "virtagent.cli.completion",
     "decode": "virtagent.cli.decode",
     "events": "virtagent.cli.events",
     "guests": "virtagent.cli.guests",
@@ -41,6 +42,16 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
     return value
 
 
+def guest_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The names of guests that a shell may complete to; none where they cannot be found out."""
+    from virtagent.host.discovery import list_guests  # noqa: PLC0415 - for a shell that asks
+
+    try:
+        return [each.name for each in list_guests() if each.name.startswith(incomplete)]
+    except UsageError:
+        return []
+
+
 def options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options that the program and every command take."""
     for option in (
@@ -54,7 +65,12 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
             help="To wait for the guest [10], and for each answer [60].",
         ),
         click.option("--json", is_flag=True, help="Results as JSON, one value a line."),
-        click.option("--to", metavar="URL|NAME", help="Which guest [$VIRTAGENT_TO, or the only one known]."),
+        click.option(
+            "--to",
+            metavar="URL|NAME",
+            shell_complete=guest_names,
+            help="Which guest [$VIRTAGENT_TO, or the only one known].",
+        ),
     ):
         function = option(function)
     return function

@@ -40,7 +40,21 @@ def test_the_names_of_the_services_and_methods_are_what_they_were() -> None:
     assert [(service_name(each), sorted(methods_of(each))) for each in INTERFACES] == [
         ("agent", ["ping"]),
         ("agent", ["down", "heartbeat", "up"]),
-        ("system", ["info"]),
+        (
+            "system",
+            [
+                "add_entropy",
+                "adjust_clock",
+                "clock",
+                "hostname",
+                "info",
+                "set_clock",
+                "set_hostname",
+                "slew_clock",
+                "time",
+                "users",
+            ],
+        ),
         ("files", ["read", "stat"]),
         ("log", ["kernel"]),
         ("bench", ["echo", "environment", "sink", "source", "usage"]),

@@ -8,8 +8,8 @@ from typing import Any, cast
 from virtagent.api.agent import Agent
 from virtagent.api.files import Files
 from virtagent.api.log import Log
-from virtagent.api.system import System
 from virtagent.host.capabilities import Capabilities
+from virtagent.host.system import GuestSystem
 from virtagent.peer.caller import Caller
 from virtagent.peer.connecting import ConnectingPeer
 from virtagent.peer.with_options import CallerWithOptions, make_options
@@ -28,9 +28,9 @@ class _Stubs:
         return stub(Agent, cast(Caller, self))
 
     @cached_property
-    def system(self) -> System:
+    def system(self) -> GuestSystem:
         """The guest as a system."""
-        return stub(System, cast(Caller, self))
+        return GuestSystem(cast(Caller, self))
 
     @cached_property
     def files(self) -> Files:

@@ -22,9 +22,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
+    from virtagent.guest.configuration import Configuration
+    from virtagent.guest.configuration_file import Document
+
 __all__ = ["main"]
 
 DEFAULT_CHANNEL = "virtio:org.virtagent.0"
+
+DEFAULT_FILE = "/etc/virtagent/agent.toml"
+"""Read where it exists, unless ``--config`` names another file."""
 
 EXIT_OK, EXIT_UNFORESEEN, EXIT_USAGE, EXIT_NO_CHANNEL = 0, 1, 2, 3
 
@@ -54,8 +60,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def fail(code: int, message: str) -> NoReturn:
-    """One line on standard error, and the end."""
-    sys.stderr.write(f"virtagentd: {message}\n")
+    """One line on standard error, or one for each mistake, and the end."""
+    sys.stderr.write("".join(f"virtagentd: {line}\n" for line in message.splitlines()))
     raise SystemExit(code)
 
 
@@ -90,38 +96,62 @@ def make_parser() -> Parser:
         help=f"serve this channel; may be repeated. A device that is missing is waited for. [{DEFAULT_CHANNEL}]",
     )
     add("--stdio", action="store_true", help="serve standard input and output, as --channel stdio: does")
-    add("--name", default="", help="who this guest says it is [its host name]")
-    add("--heartbeat", type=seconds, default=10.0, metavar="SECONDS", help="between heartbeats; 0: none [10]")
+    add("--config", metavar="FILE", help=f"the configuration; options go over it [{DEFAULT_FILE}, if it exists]")
+    add("--check", action="store_true", help="explain the configuration, or each mistake in it by its line, and end")
+    add("--name", help="who this guest says it is [its host name]")
+    add("--heartbeat", type=seconds, metavar="SECONDS", help="between heartbeats; 0: none [10]")
     add(
         "--keepalive",
         type=seconds,
-        default=5.0,
         metavar="SECONDS",
         help="a host is to take three of these without a sign of life for silence; 0: never [5]",
     )
     add("--services", metavar="DIR", help="load the services (*.py) in this folder, too")
-    add("--log-level", choices=LEVELS, default="info", help="[info]")
+    add("--log-level", choices=LEVELS, help="[info]")
     add(
         "--loop",
         choices=("auto", "asyncio", "uvloop"),
-        default="auto",
         help="the event loop [auto: uvloop if installed]",
     )
     add("--version", action="version", version=f"virtagentd {__version__}")
     return parser
 
 
-def channels_of(options: argparse.Namespace) -> list[str]:
+def find_document(options: argparse.Namespace) -> Document | None:
+    """The configuration file; None where there is none, and none was named.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is no TOML.
+    """
+    if options.config is None and not os.path.exists(DEFAULT_FILE):
+        return None
+    from virtagent.guest.configuration_file import read_document  # noqa: PLC0415 - many guests have no such file
+
+    return read_document(options.config or DEFAULT_FILE)
+
+
+def said(options: argparse.Namespace, document: Document | None, key: str) -> object:
+    """What the command line says, else what the file does (unchecked), else None."""
+    value = getattr(options, key)
+    return document.said("agent", key) if value is None and document is not None else value
+
+
+def channels_of(options: argparse.Namespace, configured: object = ()) -> list[str]:
     """The URLs as they were given.
+
+    Args:
+        configured: those of the file, which count where the command line names none.
 
     Raises:
         UrlError: one is given twice.
     """
-    urls: list[str] = [*options.channel, *(["stdio:"] if options.stdio else [])] or [DEFAULT_CHANNEL]
+    urls: list[str] = [*options.channel, *(["stdio:"] if options.stdio else [])]
+    if not urls and isinstance(configured, (list, tuple)):
+        urls = [each for each in configured if isinstance(each, str)]
     for url in urls:
         if urls.count(url) > 1:
             raise UrlError(f"the channel {url} is given twice; drop one")
-    return urls
+    return urls or [DEFAULT_CHANNEL]
 
 
 class Formatter(logging.Formatter):
@@ -169,44 +199,74 @@ def imports(loop: str, foreign: bool, urls: list[str]) -> AbstractContextManager
     return around
 
 
-def serve(options: argparse.Namespace) -> None:
+def serve(options: argparse.Namespace, document: Document | None) -> None:
     """Run the daemon to its end."""
     from virtagent.cli.lean import without_collections  # noqa: PLC0415 - after --help and --version
     from virtagent.guest.packages import packages_with_services  # noqa: PLC0415
 
-    loop, urls = choose_loop(options.loop), channels_of(options)
+    loop = choose_loop(str(said(options, document, "loop") or "auto"))
+    urls = channels_of(options, document and document.said("agent", "channels"))
     packages = any(packages_with_services())
-    with without_collections(), imports(loop, packages or options.services is not None, urls):
+    with without_collections(), imports(loop, packages or bool(said(options, document, "services")), urls):
         import asyncio  # noqa: PLC0415
 
-        from virtagent.guest.daemon import Daemon, DaemonOptions  # noqa: PLC0415
-        from virtagent_transports import ChannelUrl  # noqa: PLC0415
+        from virtagent.guest.configuration import Configuration  # noqa: PLC0415
+        from virtagent.guest.daemon import Daemon  # noqa: PLC0415
 
-        urls = [str(ChannelUrl.parse(url)) for url in urls]
+        configuration = document.configuration() if document is not None else Configuration()
         factory = None
         if loop == "uvloop":
             import uvloop  # noqa: PLC0415
 
             factory = uvloop.new_event_loop
-    told = DaemonOptions(
-        channels=urls,
-        name=options.name,
-        heartbeat=options.heartbeat,
-        keepalive=options.keepalive,
-        services=options.services,
-        packages=packages,
-    )
+    told = with_options(configuration, options, urls)
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(Daemon(told).run())
+        runner.run(Daemon(told, packages=packages).run())
+
+
+def with_options(configuration: Configuration, options: argparse.Namespace, urls: list[str]) -> Configuration:
+    """The configuration with what the command line says over it."""
+    from msgspec import structs  # noqa: PLC0415 - serve() chose how it is loaded
+
+    from virtagent_transports import ChannelUrl  # noqa: PLC0415
+
+    told = {key: getattr(options, key) for key in ("name", "heartbeat", "keepalive", "services")}
+    agent = structs.replace(
+        configuration.agent,
+        channels=tuple(str(ChannelUrl.parse(url)) for url in urls),
+        **{key: value for key, value in told.items() if value is not None},
+    )
+    return structs.replace(configuration, agent=agent)
+
+
+def check(options: argparse.Namespace) -> int:
+    """Explain the configuration.
+
+    Raises:
+        ConfigurationError: there are mistakes in it.
+    """
+    document = find_document(options)
+    from virtagent.guest.configuration import Configuration  # noqa: PLC0415 - few starts of this program check
+    from virtagent.guest.explanation import explain  # noqa: PLC0415
+
+    configuration = document.configuration() if document is not None else Configuration()
+    told = with_options(configuration, options, channels_of(options, configuration.agent.channels))
+    where = f"{document.file}: no mistakes" if document is not None else f"{DEFAULT_FILE}: there is none; the defaults"
+    sys.stdout.write("".join(f"{line}\n" for line in [where, *explain(told)]))
+    return EXIT_OK
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program."""
     options = make_parser().parse_args(arguments)
-    set_up_logging(options.log_level)
     code = EXIT_OK
     try:
-        serve(options)
+        if options.check:
+            return check(options)
+        document = find_document(options)
+        level = said(options, document, "log_level")
+        set_up_logging(level if isinstance(level, str) and level in LEVELS else "info")
+        serve(options, document)
     except (UrlError, UsageError) as error:
         fail(EXIT_USAGE, str(error))
     except ChannelError as error:

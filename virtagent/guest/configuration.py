@@ -13,10 +13,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-__all__ = ["DEFAULT_CHANNEL", "AgentSection", "Configuration", "PolicyRule", "TelemetrySection"]
-
-DEFAULT_CHANNEL = "virtio:org.virtagent.0"
-"""What is served where neither the file nor the command line names a channel."""
+__all__ = ["AgentSection", "Configuration", "EventsSection", "PolicyRule", "PressureTrigger", "TelemetrySection"]
 
 SHORTEST_HEARTBEAT = 0.1
 
@@ -31,7 +28,7 @@ class AgentSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """``[agent]``: what the daemon serves, and how. Options of the command line go over it.
 
     Attributes:
-        channels: the URLs to serve; none: :data:`DEFAULT_CHANNEL`.
+        channels: the URLs to serve; none: virtio:org.virtagent.0.
         name: who this guest says it is; "": its host name.
         heartbeat: seconds between two heartbeats; 0: none.
         keepalive: seconds that the agent stays quiet at most (rule K1); 0: no promise.
@@ -40,7 +37,7 @@ class AgentSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         loop: the event loop; "auto" takes uvloop if it is installed.
     """
 
-    channels: Annotated[tuple[Pattern, ...], msgspec.Meta(max_length=64, examples=[[DEFAULT_CHANNEL]])] = ()
+    channels: Annotated[tuple[Pattern, ...], msgspec.Meta(max_length=64, examples=[["virtio:org.virtagent.0"]])] = ()
     name: Annotated[str, msgspec.Meta(max_length=64, examples=["web1"])] = ""
     heartbeat: Annotated[float, msgspec.Meta(ge=0, le=86400)] = 10.0
     keepalive: Annotated[float, msgspec.Meta(ge=0, le=86400)] = 5.0
@@ -161,9 +158,48 @@ class TelemetrySection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             yield "endpoint", 'endpoint needs an exporter; write exporter = "otlp_proto_http", or drop endpoint'
 
 
+class PressureTrigger(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[[events.pressure]]``: when an event ``pressure.*`` is published (Documentation/accounting/psi.rst).
+
+    Attributes:
+        resource: what was waited for.
+        kind: "some": at least one task waited; "full": all did.
+        stall: seconds of waiting in a window that are too many.
+        window: seconds; at most one event comes in each.
+    """
+
+    resource: Literal["cpu", "memory", "io"]
+    kind: Literal["some", "full"] = "some"
+    stall: Annotated[float, msgspec.Meta(gt=0, le=10)]
+    window: Annotated[float, msgspec.Meta(ge=0.5, le=10)] = 2.0
+
+    def mistakes(self) -> Iterator[tuple[str, str]]:
+        """A threshold that cannot be crossed."""
+        if self.stall > self.window:
+            yield "stall", f"stall = {self.stall:g} is longer than the window of {self.window:g} s; write less"
+
+
+class EventsSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[events]``: what happens in the guest, pushed to the host (docs/services/events.md).
+
+    Attributes:
+        linger: seconds that the agent goes on watching when the last subscriber has left: who comes back within
+            them has missed nothing.
+        pressure: thresholds.
+    """
+
+    linger: Annotated[float, msgspec.Meta(ge=0, le=86400)] = 600.0
+    pressure: Annotated[tuple[PressureTrigger, ...], msgspec.Meta(max_length=32)] = (
+        PressureTrigger(resource="cpu", stall=1.0),
+        PressureTrigger(resource="memory", stall=0.2),
+        PressureTrigger(resource="io", stall=0.5),
+    )
+
+
 class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file; each section is a struct of its own, with defaults that serve without any file."""
 
     agent: AgentSection = AgentSection()
     policy: Annotated[tuple[PolicyRule, ...], msgspec.Meta(max_length=1024)] = ()
     telemetry: TelemetrySection = TelemetrySection()
+    events: EventsSection = EventsSection()

@@ -6,15 +6,16 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Coroutine, Sequence
-from typing import Any
-
-import msgspec
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
 
 import virtagent_transports
 from virtagent.errors import ChannelUnavailable
 from virtagent.guest.agent import AgentService
 from virtagent.guest.catalogue import DIGEST, SERVICES, services_later
+from virtagent.guest.configuration import Configuration
+from virtagent.guest.grants import Grants
+from virtagent.guest.guard import Guard
 from virtagent.guest.installed import installed_handlers
 from virtagent.guest.notify_socket import notify_manager
 from virtagent.guest.presence import Presence
@@ -27,7 +28,11 @@ from virtagent.service.description import schema_digest
 from virtagent.service.service import handlers_of
 from virtagent.service.serving import peer_options, router_of
 
-__all__ = ["Daemon", "DaemonOptions"]
+if TYPE_CHECKING:
+    from virtagent.guest.audit import Audit
+    from virtagent.guest.policy import Policy
+
+__all__ = ["Daemon"]
 
 log = logging.getLogger("virtagent.daemon")
 
@@ -37,32 +42,22 @@ PATIENCE = 2.0
 MESSAGES = {"stop": "the agent was stopped", "shutdown": "the guest shuts down", "reboot": "the guest reboots"}
 
 
-class DaemonOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How the daemon runs.
+class Daemon:
+    """The agent; :meth:`run` it once.
 
-    Attributes:
-        channels: the URLs to serve.
-        name: who this guest says it is; "": its host name.
-        heartbeat: seconds between heartbeats; 0: none.
-        keepalive: seconds that the agent stays quiet at most (rule K1).
-        services: the folder of drop-in services, or None.
+    Args:
+        configuration: how it runs.
         packages: whether installed packages bring services.
     """
 
-    channels: Sequence[str]
-    name: str = ""
-    heartbeat: float = 10.0
-    keepalive: float = 5.0
-    services: str | None = None
-    packages: bool = False
-
-
-class Daemon:
-    """The agent; :meth:`run` it once."""
-
-    def __init__(self, options: DaemonOptions) -> None:
-        self._options = options
-        self._resources = Resources()
+    def __init__(self, configuration: Configuration, *, packages: bool = False) -> None:
+        self._options = configuration.agent
+        self._packages = packages
+        self._resources = Resources(configuration, Grants(lambda peer: self._policy().decide(peer)))
+        self._made_policy: Policy | None = None
+        self._guard = Guard(self._resources.grants, self._make_audit)
+        if configuration.policy:
+            self._policy()
         self._agent = AgentService(self._resources)
         self._presence = Presence(self._agent, start_reason())
         self._channels: list[Listening] = []
@@ -98,14 +93,29 @@ class Daemon:
         if self._failure is not None:
             raise self._failure
 
+    def _policy(self) -> Policy:
+        if self._made_policy is None:
+            from virtagent.guest.policy import Policy  # noqa: PLC0415 - not before there is a peer
+
+            self._made_policy = Policy(self._resources.configuration.policy)
+            for note in self._made_policy.notes:
+                log.warning("%s", note)
+        return self._made_policy
+
+    def _make_audit(self) -> Audit:
+        from virtagent.guest.audit import Audit  # noqa: PLC0415 - not before there is something to write down
+
+        return Audit(self._resources.frozen)
+
     def _make_channels(self) -> list[Listening]:
+        guard = self._guard
         own = handlers_of(self._agent)
         foreign = installed_handlers(
-            self._options.services,
+            self._options.services or None,
             lambda name: name.rpartition(".")[0] in {"agent", "rpc", *SERVICES},
-            packages=self._options.packages,
+            packages=self._packages,
         )
-        router = router_of((), [*own, *foreign], later=services_later(self._resources, lambda handler: handler))
+        router = router_of((), map(guard, [*own, *foreign]), later=services_later(self._resources, guard))
         digest = f"{DIGEST}{schema_digest(foreign)}" if foreign else DIGEST
         options = peer_options(
             None, router, role="guest", name=self._options.name, keepalive=self._options.keepalive, digest=digest

@@ -10,6 +10,7 @@ from virtagent.guest.configuration import Configuration
 from virtagent.guest.event_log import EventLog
 from virtagent.guest.frozen import Frozen
 from virtagent.guest.grants import Grants
+from virtagent.guest.watches import Watches
 
 __all__ = ["GuestService", "Resources", "StopHook"]
 
@@ -27,19 +28,21 @@ class Resources:
 
     Args:
         configuration: what the file says; None: defaults.
+        grants: what each peer may do; None: everything.
 
     Attributes:
         configuration: see above.
         events: what is published here reaches whoever subscribed.
         frozen: filesystems that must not be touched at the moment.
         grants: what each peer may do.
+        watches: counts the streams of each peer that only end when nobody wants them any more.
     """
 
-    def __init__(self, configuration: Configuration | None = None) -> None:
+    def __init__(self, configuration: Configuration | None = None, grants: Grants | None = None) -> None:
         self.configuration = configuration or Configuration()
         self.events = EventLog()
         self.frozen = Frozen()
-        self.grants = Grants()
+        self.grants = grants or Grants()
         self._on_stop: list[StopHook] = []
 
     def on_stop(self, hook: StopHook) -> None:

@@ -8,6 +8,7 @@ from typing import Any, cast
 from virtagent.api.agent import Agent
 from virtagent.api.files import Files
 from virtagent.api.log import Log
+from virtagent.api.units import Units
 from virtagent.host.capabilities import Capabilities
 from virtagent.host.system import GuestSystem
 from virtagent.peer.caller import Caller
@@ -41,6 +42,11 @@ class _Stubs:
     def log(self) -> Log:
         """Logs of the guest."""
         return stub(Log, cast(Caller, self))
+
+    @cached_property
+    def units(self) -> Units:
+        """Units of systemd in the guest."""
+        return stub(Units, cast(Caller, self))
 
     @cached_property
     def rpc(self) -> Introspection:

@@ -10,7 +10,6 @@ from virtagent.guest.configuration import Configuration
 from virtagent.guest.event_log import EventLog
 from virtagent.guest.frozen import Frozen
 from virtagent.guest.grants import Grants
-from virtagent.guest.watches import Watches
 
 __all__ = ["GuestService", "Resources", "StopHook"]
 
@@ -35,7 +34,6 @@ class Resources:
         events: what is published here reaches whoever subscribed.
         frozen: filesystems that must not be touched at the moment.
         grants: what each peer may do.
-        watches: counts the streams of each peer that only end when nobody wants them any more.
     """
 
     def __init__(self, configuration: Configuration | None = None, grants: Grants | None = None) -> None:
@@ -43,7 +41,7 @@ class Resources:
         self.events = EventLog()
         self.frozen = Frozen()
         self.grants = grants or Grants()
-        self._on_stop: list[StopHook] = []
+        self._on_stop: list[StopHook] = [self.events.stop]
 
     def on_stop(self, hook: StopHook) -> None:
         """Have something done when the agent goes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fnmatch
 from typing import Any
 
@@ -37,6 +38,7 @@ class FakeSystemd:
         self.subscribed = False
         self._waiting: list[tuple[str, str, str]] = []
         self._jobs = 0
+        self._heard = asyncio.Event()
 
     async def start(self, address: str) -> FakeSystemd:
         """Take the name on a bus."""
@@ -44,6 +46,13 @@ class FakeSystemd:
         self.bus.add_message_handler(self._answer)
         await self.bus.request_name(NAME)
         return self
+
+    async def until_asked(self, member: str, times: int = 1) -> None:
+        """Wait until a method has been called so often."""
+        async with asyncio.timeout(30):
+            while [each for each, _ in self.asked].count(member) < times:
+                self._heard.clear()
+                await self._heard.wait()
 
     def add(self, name: str, active: str = "inactive", sub: str = "dead", **more: Any) -> None:
         """A unit that is loaded."""
@@ -83,6 +92,7 @@ class FakeSystemd:
         if message.message_type is not MessageType.METHOD_CALL or not (message.path or "").startswith(PATH):
             return False
         self.asked.append((message.member or "", list(message.body)))
+        self._heard.set()
         if self.refusal is not None and message.member not in ("Subscribe", "LoadUnit", "GetAll"):
             return Message.new_error(message, *self.refusal)
         signature, body = self._do(message.member or "", message.path or "", list(message.body))

@@ -47,12 +47,6 @@ def units(address: str, systemd: FakeSystemd) -> UnitsService:
     return UnitsService(address=address)
 
 
-async def until_asked(systemd: FakeSystemd, member: str, times: int = 1) -> None:
-    async with asyncio.timeout(10):
-        while [each for each, _ in systemd.asked].count(member) < times:
-            await asyncio.sleep(0)
-
-
 async def test_units_are_listed_by_name_and_chosen_by_pattern_type_and_state(
     systemd: FakeSystemd, units: UnitsService
 ) -> None:
@@ -115,7 +109,7 @@ async def test_a_job_is_waited_for(systemd: FakeSystemd, units: UnitsService) ->
     systemd.add("web.service")
     systemd.held = True
     starting = asyncio.ensure_future(units.start("web"))
-    await until_asked(systemd, "StartUnit")
+    await systemd.until_asked("StartUnit")
     assert not starting.done()
     systemd.finish()
     assert (await asyncio.wait_for(starting, 10)).active == "active"
@@ -153,7 +147,7 @@ async def test_another_unit_s_job_ends_no_wait(systemd: FakeSystemd, units: Unit
     systemd.add("db.service")
     systemd.held = True
     starting = asyncio.ensure_future(units.start("web"))
-    await until_asked(systemd, "StartUnit")
+    await systemd.until_asked("StartUnit")
     systemd._signal(
         "/org/freedesktop/systemd1",
         "org.freedesktop.systemd1.Manager",
@@ -271,10 +265,10 @@ async def test_a_state_is_waited_for_until_systemd_says_that_it_is_there(
 ) -> None:
     systemd.add("web.service")
     waiting = asyncio.ensure_future(units.wait_for("web"))
-    await until_asked(systemd, "GetAll")
+    await systemd.until_asked("GetAll")
     asked = len(systemd.asked)
     systemd.change("web.service", "activating", "start")
-    await until_asked(systemd, "GetAll", 2)
+    await systemd.until_asked("GetAll", 2)
     assert not waiting.done()
     systemd.change("web.service", "active", "running", Job=[0, "/"])
     assert (await asyncio.wait_for(waiting, 10)).active == "active"
@@ -284,7 +278,7 @@ async def test_a_state_is_waited_for_until_systemd_says_that_it_is_there(
 async def test_a_wait_for_active_ends_when_the_unit_fails(systemd: FakeSystemd, units: UnitsService) -> None:
     systemd.add("web.service", "activating", "start")
     waiting = asyncio.ensure_future(units.wait_for("web"))
-    await until_asked(systemd, "GetAll")
+    await systemd.until_asked("GetAll")
     systemd.change("web.service", "failed", "failed", Result="timeout")
     with pytest.raises(FailedPrecondition, match=r"will not become active: .* result 'timeout'"):
         await asyncio.wait_for(waiting, 10)
@@ -295,7 +289,7 @@ async def test_a_wait_that_is_cancelled_leaves_no_connection(systemd: FakeSystem
     systemd.add("web.service")
     before = sorted(await names(systemd))
     waiting = asyncio.ensure_future(units.wait_for("web"))
-    await until_asked(systemd, "GetAll")
+    await systemd.until_asked("GetAll")
     assert len(await names(systemd)) == len(before) + 1
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -319,7 +313,7 @@ async def test_a_bus_that_goes_away_ends_what_waits(tmp_path: Path) -> None:
         fake = await FakeSystemd().start(address)
         fake.add("web.service")
         waiting = asyncio.ensure_future(UnitsService(address=address).wait_for("web"))
-        await until_asked(fake, "GetAll")
+        await fake.until_asked("GetAll")
     with pytest.raises(Unavailable, match="connection to D-Bus was lost"):
         await asyncio.wait_for(waiting, 10)
     with pytest.raises(EOFError):

@@ -6,7 +6,8 @@ import click
 
 from virtagent.cli.failures import EXIT_OK
 from virtagent.cli.main import shared_options
-from virtagent.cli.output import coloured, complain, say
+from virtagent.cli.output import complain, say
+from virtagent.cli.table import show_table
 from virtagent.cli.target import Settings
 from virtagent.cli.text import to_json
 from virtagent.host.discovery import libvirt_guests, list_guests
@@ -32,22 +33,6 @@ def command(settings: Settings) -> int:
         closed = libvirt_guests()[1]
         hint = f" ({closed[0]} cannot be looked into; run as root)" if closed else ""
         complain(f"no guests are known; add one to {configuration_file()}{hint}")
-    elif coloured():
-        show_table(rows)
     else:
-        widths = [max(len(row[at]) for row in (HEADINGS, *rows)) for at in range(2)]
-        for row in (HEADINGS, *rows):
-            say(f"{row[0]:{widths[0]}}  {row[1]:{widths[1]}}  {row[2]}")
+        show_table(HEADINGS, rows)
     return EXIT_OK
-
-
-def show_table(rows: list[tuple[str, str, str]]) -> None:
-    """For people."""
-    from rich.console import Console  # noqa: PLC0415 - slow to load
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    table = Table(*HEADINGS, box=None, header_style="bold", pad_edge=False)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    Console().print(table)

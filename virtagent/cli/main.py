@@ -28,6 +28,7 @@ COMMANDS = {
     "info": "virtagent.cli.info",
     "methods": "virtagent.cli.methods",
     "ping": "virtagent.cli.ping",
+    "units": "virtagent.cli.units",
     "view-dmesg": "virtagent.cli.dmesg",
     "view-file": "virtagent.cli.view_file",
     "wait-ready": "virtagent.cli.wait_ready",

@@ -61,6 +61,9 @@ class _Check:
                 clean = False
                 yield (*place, key), _unknown(key, place, list(fields))
         for key, field in fields.items():
+            if key not in value and field.required:
+                clean = False
+                yield place, f"{key} is missing in {_name(place)}; write for example {key} = {_toml(_example(field))}"
             if key in value:
                 for mistake in self._value(field, value[key], (*place, key)):
                     clean = False
@@ -191,6 +194,9 @@ def _choices(annotation: Any) -> tuple[Any, ...]:
 
 def _example(field: msgspec.structs.FieldInfo) -> Any:
     """What one might write: the type's own example, else the default."""
+    choices = _choices(field.type)
+    if field.required and choices:
+        return choices[0]
     for annotation in (field.type, *get_args(_bare(field.type))):
         for each in getattr(annotation, "__metadata__", ()):
             if isinstance(each, msgspec.Meta) and each.examples:

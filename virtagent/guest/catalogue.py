@@ -19,14 +19,17 @@ log = logging.getLogger("virtagent.daemon")
 
 SERVICES: Mapping[str, str] = {
     "bench": "virtagent.guest.bench:BenchService",
+    "events": "virtagent.guest.events:EventsService",
     "files": "virtagent.guest.files:FilesService",
     "log": "virtagent.guest.log:LogService",
+    "storage": "virtagent.guest.storage:StorageService",
+    "processes": "virtagent.guest.processes:ProcessesService",
     "system": "virtagent.guest.system:SystemService",
     "units": "virtagent.guest.units:UnitsService",
 }
 """Where the class of each service is; it is made with the agent's :class:`Resources`."""
 
-DIGEST = "eea20deb91bf74d7"
+DIGEST = "d2dbc45b77beeeae"
 """The digest of the methods of all these (``schema_digest``). ``make digest`` writes it; a test says when to."""
 
 

@@ -1,0 +1,90 @@
+"""Becomes a program, after what only the process itself can do: its limits, its controlling terminal.
+
+``subprocess`` can do neither without ``preexec_fn``, whose Python code would run between fork and exec in a process
+with threads: it may deadlock. So this file's text is run by an interpreter of its own, ``python -I -S -c TEXT ORDER
+REPORT``, which takes 8 ms; only what is there at once is imported. What to do lies in a memory file (memfd_create(2))
+as fields that each end with NUL; an error goes to a pipe as ``STAGE ERRNO``, and the pipe closes at the exec.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # signal.py takes longer to load than all the rest
+import fcntl
+import os
+import resource
+import sys
+
+__all__ = ["pack_order"]
+
+
+def pack_order(
+    program: str,
+    argv: list[str],
+    environment: dict[str, str],
+    *,
+    terminal: int | None,
+    limits: dict[int, int],
+    umask: int | None,
+    identity: tuple[int, ...],
+) -> bytes:
+    """What the helper is to do; nothing in it may have a NUL byte.
+
+    Args:
+        program: an absolute path.
+        argv, environment: for execve(2).
+        terminal: the number of TIOCSCTTY where stdin is to be the controlling terminal, or None.
+        limits: values by the number of the resource, soft and hard.
+        umask: None: as it is.
+        identity: user, group and supplementary groups; (): as they are.
+    """
+    fields = [
+        "" if terminal is None else str(terminal),
+        " ".join(f"{which}={value}" for which, value in limits.items()),
+        "" if umask is None else str(umask),
+        " ".join(map(str, identity)),
+        str(len(argv)),
+        program,
+        *argv,
+        *(f"{name}={value}" for name, value in environment.items()),
+    ]
+    return b"".join(os.fsencode(each) + b"\0" for each in fields)
+
+
+def become(order: bytes, report: int) -> None:
+    """Do what the order says; does not return."""
+    terminal, limits, umask, identity, count, program, *rest = order.split(b"\0")[:-1]
+    argv, environment = rest[: int(count)], rest[int(count) :]
+    stage = "terminal"
+    try:
+        for each in (_signal.SIGPIPE, _signal.SIGXFSZ):
+            _signal.signal(each, _signal.SIG_DFL)  # Python ignores them
+        if terminal:
+            fcntl.ioctl(0, int(terminal), 0)
+        stage = "limits"
+        for limit in limits.split():
+            which, value = map(int, limit.split(b"="))
+            resource.setrlimit(which, (value, value))
+        if umask:
+            os.umask(int(umask))
+        stage = "user"
+        if identity:
+            uid, gid, *groups = map(int, identity.split())
+            os.setgroups(groups)
+            os.setgid(gid)
+            os.setuid(uid)
+        stage = "exec"
+        os.execve(program, argv, dict(each.split(b"=", 1) for each in environment))  # noqa: S606 - a shell would be wrong
+    except (OSError, ValueError, OverflowError) as error:
+        number = getattr(error, "errno", None) or 22  # setrlimit's ValueError is EINVAL
+        if "not allowed to raise" in str(error):
+            number = 1
+        os.write(report, f"{stage} {number}".encode())
+    os._exit(127)
+
+
+if __name__ == "__main__":
+    order_descriptor, report_descriptor = map(int, sys.argv[1:3])
+    os.set_inheritable(report_descriptor, False)
+    with open(order_descriptor, "rb") as memory:
+        text = memory.read()
+    become(text, report_descriptor)

@@ -140,7 +140,7 @@ class Manager:
             async with asyncio.timeout(CONNECT_PATIENCE):
                 bus = await MessageBus(address, BusType.SYSTEM).connect()
         except (OSError, TimeoutError, EOFError, AuthError, InvalidAddressError) as error:
-            raise Unavailable(f"systemd cannot be reached over D-Bus: {error or 'no answer in time'}") from None
+            raise Unavailable(f"systemd cannot be reached over D-Bus: {str(error) or 'no answer in time'}") from None
         try:
             yield cls(bus)
         finally:
@@ -204,7 +204,7 @@ class Manager:
         try:
             reply = await self._bus.call(message)
         except (OSError, EOFError) as error:
-            raise Unavailable(f"systemd did not answer: {error or 'the connection to D-Bus was lost'}") from None
+            raise Unavailable(f"systemd did not answer: {str(error) or 'the connection to D-Bus was lost'}") from None
         if reply is None:
             raise Unavailable("systemd did not answer: the connection to D-Bus was lost; try again")
         if reply.message_type is MessageType.ERROR:

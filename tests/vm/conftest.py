@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.vm.harness import HarnessError, Image, Machine, Snapshots, build_image, build_wheel
+from tests.vm.harness import HarnessError, Image, Machine, Snapshots, build_deb, build_debian, build_image, build_wheel
 from tests.vm.talk import AGENT, AGENT_FILES, IMPATIENT_AGENT, PORT
 
 GUEST_EXTRAS = ("cli", "guest")
@@ -118,6 +118,29 @@ async def guest(machine_factory: MachineFactory, agent_image: Image) -> Machine:
 async def impatient_guest(machine_factory: MachineFactory, agent_image: Image) -> Machine:
     """The same; its agent promises a sign of life every half second, so that its silence is noticed soon."""
     return await machine_factory(image=agent_image, ports=(PORT,), agent=IMPATIENT_AGENT)
+
+
+@pytest.fixture(scope="session")
+def deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Debian package of the agent, built."""
+    with _missing_skips():
+        return build_deb(tmp_path_factory.mktemp("deb"))
+
+
+@pytest.fixture(scope="session")
+def systemd_image(deb: Path) -> Image:
+    """A whole Debian 12 with systemd, udev, dbus and logind, and the agent's package installed by dpkg."""
+    with _missing_skips():
+        return build_debian(deb)
+
+
+@pytest.fixture
+async def systemd_guest(machine_factory: MachineFactory, systemd_image: Image) -> Machine:
+    """A restored Debian whose agent, as the unit that users get, waits for its first host on the virtio port.
+
+    `await systemd_guest.shell("systemctl ...")` runs there as root, without the agent; there is a user, alice.
+    """
+    return await machine_factory(image=systemd_image, ports=(PORT,), memory=512, smp=2)
 
 
 @pytest.fixture

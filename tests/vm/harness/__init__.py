@@ -5,13 +5,14 @@ async with Machine(build_image(wheel), ports=("org.virtagent.0",), agent="virtag
     url = f"unix:{machine.socket('org.virtagent.0')}"
 """
 
+from .debian import build_debian
 from .errors import GuestError, HarnessError, MachineDied, MachineTimeout
 from .guest.blob import blob_digest
 from .image import Image, build_image
 from .kernel import missing_packages
 from .machine import Machine, Snapshot
 from .snapshots import Snapshots
-from .wheel import build_wheel
+from .wheel import build_deb, build_wheel
 
 __all__ = [
     "GuestError",
@@ -23,6 +24,8 @@ __all__ = [
     "Snapshot",
     "Snapshots",
     "blob_digest",
+    "build_deb",
+    "build_debian",
     "build_image",
     "build_wheel",
     "missing_packages",

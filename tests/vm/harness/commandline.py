@@ -39,8 +39,10 @@ class Spec:
     kernel_arguments: tuple[str, ...]
 
 
-def qemu_command(spec: Spec, sockets: Mapping[str, Path], monitor: Path, disk: Path, incoming: bool) -> list[str]:
-    """Return the command; `sockets` maps each port name, and ttyS1, to where QEMU shall listen."""
+def qemu_command(
+    spec: Spec, sockets: Mapping[str, Path], monitor: Path, disk: Path, *, root: Path | None, incoming: bool
+) -> list[str]:
+    """Return the command; `sockets` maps each port name, and ttyS1, to where QEMU shall listen; `root` is the disk."""
     kvm = os.environ.get("VIRTAGENT_KVM") == "1"
     command = [
         # bound to the thread that starts us: QEMU never outlives the test run, however that ends
@@ -65,6 +67,9 @@ def qemu_command(spec: Spec, sockets: Mapping[str, Path], monitor: Path, disk: P
     if spec.serial:
         command += ["-chardev", f"socket,id=chr-ttyS1,path={sockets['ttyS1']},server=on,wait=off"]
         command += ["-device", "isa-serial,chardev=chr-ttyS1,id=ttyS1"]
+    if root is not None:
+        drive = f"if=none,id=root,format=qcow2,discard=unmap,file={root}"
+        command += ["-drive", drive, "-device", "virtio-blk-pci,drive=root,serial=root"]
     if incoming:
         command += ["-incoming", "defer"]
     return command
@@ -72,7 +77,7 @@ def qemu_command(spec: Spec, sockets: Mapping[str, Path], monitor: Path, disk: P
 
 def _kernel_arguments(spec: Spec) -> str:
     # names without a dot that the kernel does not know become PID 1's environment
-    arguments = [_FAST_BOOT, *spec.kernel_arguments, f"va_ports={','.join(spec.ports)}"]
+    arguments = [_FAST_BOOT, spec.image.kernel_arguments, *spec.kernel_arguments, f"va_ports={','.join(spec.ports)}"]
     if spec.agent is not None:
         arguments.append(f"va_agent={base64.b64encode(spec.agent.encode()).decode()}")
     if spec.blob is not None:

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .cpio import Tree
@@ -21,7 +21,7 @@ from .kernel import CACHE, Kernel, find_kernel, module_files, require_tools
 from .packages import add_packages, dependencies
 
 GUEST_SCRIPTS = Path(__file__).with_name("guest")
-_KEPT_IMAGES = 4
+_KEPT_IMAGES = 6
 _SCRIPTS = {
     "init": "/init",
     "rc.boot": "/etc/rc.boot",
@@ -47,6 +47,15 @@ class Image:
     kernel: Kernel
     layers: tuple[Path, ...]
     initrd: Path
+    disk: Path | None = None
+    """A file system to run on instead of the initrd; it is never written to."""
+    served: tuple[str, ...] = ()
+    """Ports that the image's own services hold open once it is up."""
+    agent_pid: str = "int(open('/run/agent.pid').read())"
+    """What tells the agent's process id to the control shell."""
+    kernel_arguments: str = ""
+    prefix: str = ""
+    """Where in the initrd files lie that are to be in the guest."""
 
     def plus(self, add: AddedFiles) -> Image:
         """Return this image with more guest files: absolute guest path -> host file or content.
@@ -56,8 +65,9 @@ class Image:
         tree = Tree()
         for path, source in add.items():
             content = source if isinstance(source, bytes) else source.read_bytes()
-            tree.file(path, content, 0o755 if content.startswith(b"#!") else 0o644)
-        return _assembled(self.kernel, (*self.layers, _layer("files", _digest([tree.pack()]), lambda: tree)))
+            tree.file(f"{self.prefix}{path}", content, 0o755 if content.startswith(b"#!") else 0o644)
+        more = assembled(self.kernel, (*self.layers, _layer("files", digest([tree.pack()]), lambda: tree)))
+        return replace(self, layers=more.layers, initrd=more.initrd)
 
 
 def build_image(wheel: Path | None, *, extras: Iterable[str] = (), add: AddedFiles | None = None) -> Image:
@@ -71,14 +81,14 @@ def build_image(wheel: Path | None, *, extras: Iterable[str] = (), add: AddedFil
     layers = [_base_layer(kernel), _scripts_layer()]
     if wheel is not None:
         layers.insert(1, _wheel_layer(wheel, extras))
-    image = _assembled(kernel, tuple(layers))
+    image = assembled(kernel, tuple(layers))
     return image.plus(add) if add else image
 
 
 def _base_layer(kernel: Kernel) -> Path:
     def build() -> Tree:
         tree = Tree()
-        _add_busybox(tree)
+        add_busybox(tree)
         modules = module_files(kernel)
         for name, content in modules.items():
             tree.file(f"/lib/modules/{kernel.version}/{name}", content)
@@ -88,7 +98,7 @@ def _base_layer(kernel: Kernel) -> Path:
         return tree
 
     builders = [Path(__file__).with_name(name).read_bytes() for name in _builder_sources()]
-    return _layer("base", _digest([kernel.version, identity(), *builders]), build)
+    return _layer("base", digest([kernel.version, identity(), *builders]), build)
 
 
 def _wheel_layer(wheel: Path, extras: Iterable[str]) -> Path:
@@ -102,7 +112,7 @@ def _wheel_layer(wheel: Path, extras: Iterable[str]) -> Path:
         add_packages(tree, wheel, needed, site)
         return tree
 
-    return _layer("wheel", _digest([identity(), wheel.read_bytes(), *versions, *builders]), build)
+    return _layer("wheel", digest([identity(), wheel.read_bytes(), *versions, *builders]), build)
 
 
 def _scripts_layer() -> Path:
@@ -117,10 +127,11 @@ def _scripts_layer() -> Path:
         tree.file(f"/etc/{name}", text.encode())
     # where busybox acpid looks for what to do when the ACPI power button is pressed
     tree.file("/etc/acpi/PWRF/00000080", b"#!/bin/sh\nexec /usr/bin/poweroff\n", 0o755)
-    return _layer("scripts", _digest([tree.pack()]), lambda: tree)
+    return _layer("scripts", digest([tree.pack()]), lambda: tree)
 
 
-def _add_busybox(tree: Tree) -> None:
+def add_busybox(tree: Tree) -> None:
+    """Add busybox with all its applets, and the directories that it expects."""
     busybox = Path(shutil.which("busybox") or "/bin/busybox")
     for name in ("bin", "sbin", "usr/sbin"):
         tree.link(name, "/usr/bin")
@@ -138,30 +149,45 @@ def _builder_sources() -> tuple[str, ...]:
     return ("cpio.py", "kernel.py", "interpreter.py", "packages.py", "image.py")
 
 
-def _layer(kind: str, key: str, build: Callable[[], Tree]) -> Path:
-    path = CACHE / "layers" / f"{kind}-{key}.cpio"
+def cached(kind: str, name: str, build: Callable[[Path], None], *, keep: int) -> Path:
+    """Return the file `name` of its kind, made by `build` unless it is there; `keep` of the kind are kept.
+
+    It appears whole or not at all, also where two runs race.
+    """
+    path = CACHE / kind / name
     if not path.exists():
-        _write(path, [build().pack()])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".making-") as scratch:
+            build(Path(scratch, name))
+            os.replace(Path(scratch, name), path)
+        _forget_oldest(path, keep)
     return _used(path)
 
 
-def _assembled(kernel: Kernel, layers: tuple[Path, ...]) -> Image:
-    path = CACHE / "images" / f"{_digest([layer.name for layer in layers])}.img"
-    if not path.exists():
+def _layer(kind: str, key: str, build: Callable[[], Tree]) -> Path:
+    return cached("layers", f"{kind}-{key}.cpio", lambda path: _write(path, [build().pack()]), keep=_KEPT_IMAGES)
+
+
+def assembled(kernel: Kernel, layers: tuple[Path, ...]) -> Image:
+    """Return the image of these layers in one file."""
+
+    def build(path: Path) -> None:
         _write(path, (layer.read_bytes() for layer in layers))
-    return Image(kernel, layers, _used(path))
+
+    name = f"{digest([layer.name for layer in layers])}.img"
+    return Image(kernel, layers, cached("images", name, build, keep=_KEPT_IMAGES))
 
 
 def _write(path: Path, parts: Iterable[bytes]) -> None:
-    """Write `path` so that a run in parallel sees it whole or not at all, and forget the oldest of its kind."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as scratch:
+    with path.open("wb") as file:
         for part in parts:
-            scratch.write(part)
-    os.replace(scratch.name, path)
-    kind = path.name.partition("-")[0] if "-" in path.name else ""
-    same = sorted(path.parent.glob(f"{kind}*"), key=lambda other: other.stat().st_mtime, reverse=True)
-    for old in same[_KEPT_IMAGES:]:
+            file.write(part)
+
+
+def _forget_oldest(path: Path, keep: int) -> None:
+    kind = path.name.partition("-")[0] if path.suffix == ".cpio" else ""
+    same = sorted(path.parent.glob(f"{kind}*{path.suffix}"), key=lambda other: other.stat().st_mtime, reverse=True)
+    for old in same[keep:]:
         old.unlink(missing_ok=True)
 
 
@@ -170,9 +196,10 @@ def _used(path: Path) -> Path:
     return path
 
 
-def _digest(parts: Iterable[str | bytes]) -> str:
-    digest = hashlib.sha256()
+def digest(parts: Iterable[str | bytes]) -> str:
+    """Return a name for what is made of `parts`."""
+    hashed = hashlib.sha256()
     for part in parts:
         content = part.encode() if isinstance(part, str) else part
-        digest.update(len(content).to_bytes(8, "big") + content)
-    return digest.hexdigest()[:16]
+        hashed.update(len(content).to_bytes(8, "big") + content)
+    return hashed.hexdigest()[:16]

@@ -21,6 +21,7 @@ BOOT_TIMEOUT = 60.0
 """Seconds for a boot that takes 3 (8 after a reset) when the host is otherwise idle."""
 TIMEOUT = 30.0
 """Seconds for everything else."""
+_ROOT = "root.qcow2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class Snapshot:
 
     spec: Spec
     path: Path
+    disk: Path | None = None
+    """What the guest had written to its disk."""
 
 
 class Machine:
@@ -53,7 +56,7 @@ class Machine:
         """Describe the machine; the parameters are those of `Spec`, and the control port is always there."""
         names = tuple(dict.fromkeys((CONTROL_PORT, *ports)))
         self.spec = Spec(image, names, serial, agent, memory, smp, blob, tuple(kernel_arguments))
-        self._snapshot: Path | None = None
+        self._snapshot: Snapshot | None = None
         self._started: tuple[Process, Qmp, Control] | None = None
 
     @classmethod
@@ -61,7 +64,7 @@ class Machine:
         """Return a machine that does not boot but goes on where `snapshot` was taken; no host is connected."""
         machine = cls(snapshot.spec.image)
         machine.spec = snapshot.spec
-        machine._snapshot = snapshot.path
+        machine._snapshot = snapshot
         return machine
 
     async def __aenter__(self) -> Self:
@@ -86,12 +89,13 @@ class Machine:
             await check_call("qemu-img", "create", "-q", "-f", "qcow2", str(disk), "1M")
             await qmp.listen()
             sockets = {name: self.socket(name) for name in (*self.spec.ports, "ttyS1")}
-            command = qemu_command(self.spec, sockets, qmp.path, disk, incoming=self._snapshot is not None)
+            root = await self._overlay(process.directory)
+            command = qemu_command(self.spec, sockets, qmp.path, disk, root=root, incoming=self._snapshot is not None)
             await process.start(command)
             await self._bounded("QEMU's greeting", qmp.negotiate(), TIMEOUT)
             await control.connect(self.socket(CONTROL_PORT))
             if self._snapshot is not None:
-                await self._restore(self._snapshot)
+                await self._restore(self._snapshot.path)
         except BaseException:
             await self.stop()
             raise
@@ -146,7 +150,12 @@ class Machine:
         await self.execute("migrate-set-parameters", max_bandwidth=1 << 40)
         await self.execute("migrate", uri=f"exec:cat >{shlex.quote(str(path))}")
         await self._migrated()
-        return Snapshot(self.spec, path)
+        written = self._process.directory / _ROOT
+        if not written.exists():
+            return Snapshot(self.spec, path)
+        disk = path.with_suffix(".qcow2")
+        await check_call("cp", "--sparse=always", str(written), str(disk))
+        return Snapshot(self.spec, path, disk)
 
     async def execute(self, command: str, timeout: float = TIMEOUT, **arguments: Any) -> Any:
         """Run any QMP command; underscores in argument names stand for hyphens."""
@@ -175,11 +184,11 @@ class Machine:
 
     async def agent_pid(self) -> int:
         """Return the process id of the running agent; GuestError if it is down."""
-        return int(await self.control("int(open('/run/agent.pid').read())"))
+        return int(await self.control(self.spec.image.agent_pid))
 
     async def kill_agent(self, name: str = "SIGKILL") -> None:
         """Send the signal `name` to the agent; when it ends, the supervisor starts it again after 0.2 s."""
-        await self.control(f"os.kill(int(open('/run/agent.pid').read()), signal.{name})")
+        await self.control(f"os.kill({await self.agent_pid()}, signal.{name})")
 
     # To look at
 
@@ -232,6 +241,17 @@ class Machine:
         await self.resume()
         await self.control("None")
         self._control.boots.put_nowait("restored")  # `booted` holds of it as of any other machine
+
+    async def _overlay(self, directory: Path) -> Path | None:
+        """Make the guest's disk: what it writes lies over the image's, or over what it had written by the snapshot."""
+        below = self._snapshot.disk if self._snapshot is not None else self.spec.image.disk
+        if below is None:
+            return None
+        overlay = directory / _ROOT
+        kind = "qcow2" if below.suffix == ".qcow2" else "raw"
+        create = ("qemu-img", "create", "-q", "-f", "qcow2", "-F", kind, "-b", str(below.absolute()), str(overlay))
+        await check_call(*create)
+        return overlay
 
     async def _announce_migration(self) -> None:
         capability = {"capability": "events", "state": True}

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from .commandline import CONTROL_PORT, Spec
-from .machine import Machine, Snapshot
+from .machine import BOOT_TIMEOUT, Machine, Snapshot
 
 
 class Snapshots:
@@ -41,4 +41,8 @@ class Snapshots:
                 for port in machine.spec.ports:
                     if port != CONTROL_PORT and re.search(rf"{re.escape(port)}(?![\w.-])", machine.spec.agent):
                         await machine.port_open(port)
+            if machine.spec.image.served:
+                await machine.shell("systemctl is-system-running --wait || true", BOOT_TIMEOUT)
+            for port in machine.spec.image.served:
+                await machine.port_open(port)
             return await machine.migrate_to_file(self._directory / f"{len(self._taken)}.migration")

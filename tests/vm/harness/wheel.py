@@ -1,4 +1,4 @@
-"""The package under test, as its users get it: the built wheel, never the source tree."""
+"""The package under test, as its users get it: the built wheel or .deb, never the source tree."""
 
 from __future__ import annotations
 
@@ -27,3 +27,17 @@ def build_wheel(out: Path, source: Path = REPOSITORY) -> Path:
         complaint = (built.stderr.strip() or built.stdout.strip() or "no wheel came").splitlines()[-1]
         raise HarnessError(f"the wheel cannot be built: {complaint}")
     return wheels[0]
+
+
+def build_deb(out: Path, source: Path = REPOSITORY) -> Path:
+    """Build the Debian package of `source` into the directory `out` and return its path, as `make deb` does.
+
+    Raises HarnessError with what the build complains of.
+    """
+    command = [sys.executable, "-m", "bundling", "deb", "--out", str(out)]
+    built = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+    packages = list(out.glob("*.deb"))
+    if built.returncode or len(packages) != 1:
+        complaint = (built.stderr.strip() or built.stdout.strip() or "no package came").splitlines()[-1]
+        raise HarnessError(f"the .deb cannot be built: {complaint}")
+    return packages[0]

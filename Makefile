@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := virtagent transports tests benchmarks examples fuzz compiling hatch_build.py
+SOURCES := virtagent transports tests benchmarks examples fuzz compiling bundling hatch_build.py
 
 # A compiled copy of the checkout, where tests and benchmarks run compiled code and never the checkout's.
 # COMPILED=build/another is another copy, for two people at once.

@@ -129,7 +129,12 @@ def _base() -> Path:
 
 
 def _disk(kernel: Kernel, base: Path, package: Path | None) -> Path:
-    parts = [base.name, kernel.version, (GUEST_SCRIPTS / "control.py").read_bytes(), Path(__file__).read_bytes()]
+    parts: list[str | bytes] = [
+        base.name,
+        kernel.version,
+        (GUEST_SCRIPTS / "control.py").read_bytes(),
+        Path(__file__).read_bytes(),
+    ]
     if package is not None:
         parts.append(package.read_bytes())
 

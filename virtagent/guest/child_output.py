@@ -9,11 +9,14 @@ import os
 import termios
 
 from virtagent.guest.child import Child
+from virtagent.guest.output_ring import Source
 
 __all__ = ["CHUNK", "LINGER", "ChildOutput"]
 
 CHUNK = 64 * 1024
 """Bytes that are read at once: what a pipe holds."""
+
+SOURCES: tuple[Source, ...] = ("stdout", "stderr")
 
 LINGER = 0.25
 """Seconds that the end of its output is waited for after a process has ended: others may hold its pipes for ever."""
@@ -32,7 +35,7 @@ class ChildOutput:
     def __init__(self, child: Child) -> None:
         self._child = child
         self._loop = asyncio.get_running_loop()
-        self._names: list[str] = [name for name in ("stdout", "stderr") if name in child.descriptors]
+        self._names: list[Source] = [name for name in SOURCES if name in child.descriptors]
         self._owed: dict[str, int] | None = None
         self._linger = 0.0
         self._wake: asyncio.Future[None] | None = None
@@ -49,7 +52,7 @@ class ChildOutput:
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
-    async def next(self) -> tuple[str, bytes] | None:
+    async def next(self) -> tuple[Source, bytes] | None:
         """The next piece, and whether it is of "stdout" or "stderr"; None when there will be none.
 
         Cancellation loses nothing.
@@ -65,7 +68,7 @@ class ChildOutput:
                 await self._wait()
         return None
 
-    def _read(self, name: str) -> bytes:
+    def _read(self, name: Source) -> bytes:
         descriptor = self._child.descriptors.get(name)
         if descriptor is None:
             self._names.remove(name)
@@ -89,7 +92,7 @@ class ChildOutput:
             self._owed[name] -= len(data)
         return data
 
-    def _close(self, name: str) -> None:
+    def _close(self, name: Source) -> None:
         self._names.remove(name)
         self._child.close(name)
 

@@ -7,9 +7,14 @@ from typing import Any, cast
 
 from virtagent.api.agent import Agent
 from virtagent.api.files import Files
+from virtagent.api.health import Health
 from virtagent.api.log import Log
 from virtagent.api.units import Units
 from virtagent.host.capabilities import Capabilities
+from virtagent.host.jobs import GuestJobs
+from virtagent.host.processes import GuestProcesses
+from virtagent.host.stats import GuestStats
+from virtagent.host.storage import GuestStorage
 from virtagent.host.system import GuestSystem
 from virtagent.peer.caller import Caller
 from virtagent.peer.connecting import ConnectingPeer
@@ -29,9 +34,19 @@ class _Stubs:
         return stub(Agent, cast(Caller, self))
 
     @cached_property
+    def stats(self) -> GuestStats:
+        """What its processors, memory, disks, network and processes do."""
+        return GuestStats(cast(Caller, self))
+
+    @cached_property
     def system(self) -> GuestSystem:
         """The guest as a system."""
         return GuestSystem(cast(Caller, self))
+
+    @cached_property
+    def storage(self) -> GuestStorage:
+        """Filesystems and disks of the guest."""
+        return GuestStorage(cast(Caller, self))
 
     @cached_property
     def files(self) -> Files:
@@ -39,9 +54,24 @@ class _Stubs:
         return stub(Files, cast(Caller, self))
 
     @cached_property
+    def health(self) -> Health:
+        """How the agent fares."""
+        return stub(Health, cast(Caller, self))
+
+    @cached_property
     def log(self) -> Log:
         """Logs of the guest."""
         return stub(Log, cast(Caller, self))
+
+    @cached_property
+    def processes(self) -> GuestProcesses:
+        """Processes of the guest."""
+        return GuestProcesses(cast(Caller, self))
+
+    @cached_property
+    def jobs(self) -> GuestJobs:
+        """Processes of the guest that go on without us."""
+        return GuestJobs(cast(Caller, self))
 
     @cached_property
     def units(self) -> Units:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from virtagent.guest.audit import Audit
     from virtagent.guest.policy import Policy
 
+    from virtagent.guest.manager_watchdog import ManagerWatchdog
 __all__ = ["Daemon"]
 
 log = logging.getLogger("virtagent.daemon")
@@ -69,6 +70,7 @@ class Daemon:
     async def run(self) -> None:
         """Serve until SIGTERM, SIGINT or SIGHUP, or until a ``stdio:`` channel ends. Devices are waited for.
 
+        self._watched: ManagerWatchdog | None = None
         Raises:
             ChannelError, UrlError: a channel that cannot be served.
             UsageError: two services with the same method.
@@ -91,6 +93,8 @@ class Daemon:
             finally:
                 await self._stop()
         if self._failure is not None:
+                if "WATCHDOG_USEC" in os.environ:
+                    self._watched = _manager_watchdog()
             raise self._failure
 
     def _policy(self) -> Policy:
@@ -197,5 +201,13 @@ class Daemon:
 def _mention(channel: Listening) -> None:
     waiting = [peer for peer in channel.peers if peer.state is PeerState.NO_CHANNEL]
     if waiting or not channel.peers:
+        if self._watched is not None:
+            self._watched.stop()
+
+
+def _manager_watchdog() -> ManagerWatchdog:
+    from virtagent.guest.manager_watchdog import ManagerWatchdog  # noqa: PLC0415 - where a manager watches only
+
+    return ManagerWatchdog()
         detail = waiting[0].detail if waiting else f"{channel.url}: no host is connected yet"
         log.warning("%s; waiting", detail)

@@ -10,7 +10,9 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 import virtagent_transports
+from virtagent import __version__
 from virtagent.errors import ChannelUnavailable
+from virtagent.guest import facts
 from virtagent.guest.agent import AgentService
 from virtagent.guest.catalogue import DIGEST, SERVICES, services_later
 from virtagent.guest.configuration import Configuration
@@ -30,9 +32,9 @@ from virtagent.service.serving import peer_options, router_of
 
 if TYPE_CHECKING:
     from virtagent.guest.audit import Audit
+    from virtagent.guest.manager_watchdog import ManagerWatchdog
     from virtagent.guest.policy import Policy
 
-    from virtagent.guest.manager_watchdog import ManagerWatchdog
 __all__ = ["Daemon"]
 
 log = logging.getLogger("virtagent.daemon")
@@ -60,23 +62,25 @@ class Daemon:
         if configuration.policy:
             self._policy()
         self._agent = AgentService(self._resources)
-        self._presence = Presence(self._agent, start_reason())
+        reason = start_reason()
+        self._presence = Presence(self._agent, reason)
+        self._resources.events.publish("agent.up", reason=reason, version=__version__, boot_id=facts.boot_id())
         self._channels: list[Listening] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
         self._signalled = False
+        self._watched: ManagerWatchdog | None = None
 
     async def run(self) -> None:
         """Serve until SIGTERM, SIGINT or SIGHUP, or until a ``stdio:`` channel ends. Devices are waited for.
 
-        self._watched: ManagerWatchdog | None = None
         Raises:
             ChannelError, UrlError: a channel that cannot be served.
             UsageError: two services with the same method.
         """
         self._handle_signals()
-        self._channels = self._make_channels()
+        self._channels = self._resources.channels = self._make_channels()
         with LoopWatchdog():
             try:
                 devices = [each for each in self._channels if not virtagent_transports.can_listen(each.url)]
@@ -89,12 +93,12 @@ class Daemon:
                 if self._options.heartbeat:
                     self._spawn(self._presence.beat(self._options.heartbeat), "heartbeat")
                 notify_manager("READY=1", f"STATUS=serving {len(self._channels)} channels")
+                if "WATCHDOG_USEC" in os.environ:
+                    self._watched = _manager_watchdog()
                 await self._stopping.wait()
             finally:
                 await self._stop()
         if self._failure is not None:
-                if "WATCHDOG_USEC" in os.environ:
-                    self._watched = _manager_watchdog()
             raise self._failure
 
     def _policy(self) -> Policy:
@@ -109,7 +113,8 @@ class Daemon:
     def _make_audit(self) -> Audit:
         from virtagent.guest.audit import Audit  # noqa: PLC0415 - not before there is something to write down
 
-        return Audit(self._resources.frozen)
+        self._resources.audit = Audit(self._resources.frozen)
+        return self._resources.audit
 
     def _make_channels(self) -> list[Listening]:
         guard = self._guard
@@ -163,9 +168,9 @@ class Daemon:
         loop.add_signal_handler(signal.SIGUSR1, self._dump)
 
     def _dump(self) -> None:
-        from virtagent.guest.dump import dump  # noqa: PLC0415 - for people who look into a fault
+        from virtagent.guest.dump import log_dump  # noqa: PLC0415 - for people who look into a fault
 
-        dump(self._channels)
+        log_dump(self._resources)
 
     def _on_signal(self, which: signal.Signals) -> None:
         if self._signalled:
@@ -196,11 +201,6 @@ class Daemon:
         await asyncio.gather(*(each.aclose(reason, message, drain=drain) for each in self._channels))
         if self._tasks:
             await asyncio.wait(set(self._tasks))
-
-
-def _mention(channel: Listening) -> None:
-    waiting = [peer for peer in channel.peers if peer.state is PeerState.NO_CHANNEL]
-    if waiting or not channel.peers:
         if self._watched is not None:
             self._watched.stop()
 
@@ -209,5 +209,10 @@ def _manager_watchdog() -> ManagerWatchdog:
     from virtagent.guest.manager_watchdog import ManagerWatchdog  # noqa: PLC0415 - where a manager watches only
 
     return ManagerWatchdog()
+
+
+def _mention(channel: Listening) -> None:
+    waiting = [peer for peer in channel.peers if peer.state is PeerState.NO_CHANNEL]
+    if waiting or not channel.peers:
         detail = waiting[0].detail if waiting else f"{channel.url}: no host is connected yet"
         log.warning("%s; waiting", detail)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from virtagent.guest.configuration import Configuration
 from virtagent.guest.event_log import EventLog
 from virtagent.guest.frozen import Frozen
 from virtagent.guest.grants import Grants
+
+if TYPE_CHECKING:
+    from virtagent.guest.audit import Audit
+    from virtagent.peer.listening import Listening
 
 __all__ = ["GuestService", "Resources", "StopHook"]
 
@@ -34,6 +39,9 @@ class Resources:
         events: what is published here reaches whoever subscribed.
         frozen: filesystems that must not be touched at the moment.
         grants: what each peer may do.
+        channels: what the agent serves; none outside of the daemon.
+        reports: what services tell of what they hold, such as jobs, for the dump: plain data, by its noun.
+        audit: writes down calls, once one was written down.
     """
 
     def __init__(self, configuration: Configuration | None = None, grants: Grants | None = None) -> None:
@@ -41,6 +49,9 @@ class Resources:
         self.events = EventLog()
         self.frozen = Frozen()
         self.grants = grants or Grants()
+        self.channels: Sequence[Listening] = ()
+        self.reports: dict[str, Callable[[], list[dict[str, Any]]]] = {}
+        self.audit: Audit | None = None
         self._on_stop: list[StopHook] = [self.events.stop]
 
     def on_stop(self, hook: StopHook) -> None:

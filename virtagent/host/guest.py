@@ -11,6 +11,7 @@ from virtagent.api.health import Health
 from virtagent.api.log import Log
 from virtagent.api.units import Units
 from virtagent.host.capabilities import Capabilities
+from virtagent.host.events import GuestEvents
 from virtagent.host.jobs import GuestJobs
 from virtagent.host.processes import GuestProcesses
 from virtagent.host.stats import GuestStats
@@ -47,6 +48,11 @@ class _Stubs:
     def storage(self) -> GuestStorage:
         """Filesystems and disks of the guest."""
         return GuestStorage(cast(Caller, self))
+
+    @cached_property
+    def events(self) -> GuestEvents:
+        """What happens in the guest: ``async for event in guest.events("mount.*")``."""
+        return GuestEvents(cast(Caller, self))
 
     @cached_property
     def files(self) -> Files:

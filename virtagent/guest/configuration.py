@@ -13,7 +13,15 @@ from typing import Annotated, Literal
 
 import msgspec
 
-__all__ = ["AgentSection", "Configuration", "EventsSection", "PolicyRule", "PressureTrigger", "TelemetrySection"]
+__all__ = [
+    "AgentSection",
+    "Configuration",
+    "EventsSection",
+    "PolicyRule",
+    "PressureTrigger",
+    "StorageSection",
+    "TelemetrySection",
+]
 
 SHORTEST_HEARTBEAT = 0.1
 
@@ -196,6 +204,25 @@ class EventsSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     )
 
 
+class StorageSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[storage]``: what is done around a freeze (docs/services/storage.md).
+
+    Attributes:
+        hooks: folders whose programs are run with "freeze" before a freeze and with "thaw" after it, as those of
+            qemu-ga are. A folder that does not exist has none.
+        hook_timeout: seconds for each; one that takes longer is killed, and the freeze fails.
+    """
+
+    hooks: Annotated[
+        tuple[AbsolutePath, ...], msgspec.Meta(max_length=16, examples=[["/etc/virtagent/freeze-hooks.d"]])
+    ] = (
+        "/etc/virtagent/freeze-hooks.d",
+        "/etc/qemu/fsfreeze-hook.d",
+        "/etc/qemu-ga/fsfreeze-hook.d",
+    )
+    hook_timeout: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 30.0
+
+
 class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file; each section is a struct of its own, with defaults that serve without any file."""
 
@@ -203,3 +230,4 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     policy: Annotated[tuple[PolicyRule, ...], msgspec.Meta(max_length=1024)] = ()
     telemetry: TelemetrySection = TelemetrySection()
     events: EventsSection = EventsSection()
+    storage: StorageSection = StorageSection()

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.service.wire import Wire
 from virtagent.api.system import LARGEST_SEED, EntropyPool, UserSession
-from virtagent.errors import FailedPrecondition, PermissionDenied, Unavailable
+from virtagent.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Unavailable
 from virtagent.guest import entropy, facts, hostname, kernel_time, rtc, timezone, utmp
 from virtagent.guest.clock import clock_state, time_service
 from virtagent.guest.features import OPTIONAL, features
@@ -303,3 +304,21 @@ def test_a_device_that_takes_no_entropy_is_an_error(tmp_path: Path) -> None:
     assert isinstance(entropy.add_entropy(b"x", credit=False, device=str(file)), EntropyPool)
     assert file.read_bytes() == b"x"
     assert PermissionDenied.code == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("set_hostname", {"name": "-x"}),
+        ("set_hostname", {"name": "x" * 65}),
+        ("set_hostname", {"name": "a b"}),
+        ("adjust_clock", {"offset": 2**63}),
+        ("slew_clock", {"offset": 301 * 10**9}),
+        ("set_clock", {"time": -1}),
+        ("add_entropy", {"data": b"x" * (LARGEST_SEED + 1)}),
+        ("add_entropy", {"data": b""}),
+    ],
+)
+async def test_arguments_are_bounded(name: str, arguments: dict[str, object]) -> None:
+    with pytest.raises(InvalidArgument, match="argument"):
+        await Wire(SystemService()).request(f"system.{name}", arguments)

@@ -13,9 +13,14 @@ from virtagent.api.system import (
     ClockReading,
     ClockState,
     EntropyPool,
+    HostName,
     Hostname,
     Kernel,
+    Moment,
+    Offset,
     OperatingSystem,
+    Seed,
+    Slew,
     System,
     SystemInfo,
     UserSession,
@@ -67,7 +72,7 @@ class SystemService(GuestService, System):
         return read_hostname()
 
     @in_thread
-    def set_hostname(self, name: str, *, persist: bool = True) -> Hostname:
+    def set_hostname(self, name: HostName, *, persist: bool = True) -> Hostname:
         from virtagent.guest.hostname import set_hostname  # noqa: PLC0415 - as above
 
         return set_hostname(name, persist=persist, frozen=self.resources.frozen)
@@ -91,25 +96,25 @@ class SystemService(GuestService, System):
         return clock_state()
 
     @in_thread
-    def adjust_clock(self, offset: int, *, rtc: bool = True) -> ClockChange:
+    def adjust_clock(self, offset: Offset, *, rtc: bool = True) -> ClockChange:
         from virtagent.guest.clock import step_clock  # noqa: PLC0415 - as above
 
         return step_clock(by=offset, rtc_too=rtc)
 
     @in_thread
-    def slew_clock(self, offset: int) -> ClockChange:
+    def slew_clock(self, offset: Slew) -> ClockChange:
         from virtagent.guest.clock import slew_clock  # noqa: PLC0415 - as above
 
         return slew_clock(offset)
 
     @in_thread
-    def set_clock(self, time: int | None = None, *, rtc: bool = True) -> ClockChange:
+    def set_clock(self, time: Moment | None = None, *, rtc: bool = True) -> ClockChange:
         from virtagent.guest.clock import step_clock, step_to_rtc  # noqa: PLC0415 - as above
 
         return step_to_rtc() if time is None else step_clock(to=time, rtc_too=rtc)
 
     @in_thread
-    def add_entropy(self, data: bytes, *, credit: bool = True) -> EntropyPool:
+    def add_entropy(self, data: Seed, *, credit: bool = True) -> EntropyPool:
         from virtagent.guest.entropy import add_entropy  # noqa: PLC0415 - few hosts ask
 
         return add_entropy(data, credit=credit)

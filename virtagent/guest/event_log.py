@@ -274,8 +274,11 @@ class EventReader:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._woken.set)
 
-    async def next(self) -> LoggedEvent | Missed:
+    async def next(self, *, wait: bool = True) -> LoggedEvent | Missed | None:
         """The next event, or how many are missing before it.
+
+        Args:
+            wait: for one that happens yet; without it, None if there is none.
 
         Raises:
             Unavailable: there will be no more.
@@ -289,6 +292,8 @@ class EventReader:
                 break
             self.position = self._read_to
             self._handed_on()
+            if not wait:
+                return None
             if self._log.stopped or self._closed:
                 raise Unavailable(f"no more events: {self._log.stopped or 'closed'}")
             await self._woken.wait()

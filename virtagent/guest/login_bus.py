@@ -1,0 +1,149 @@
+"""systemd-logind (or elogind) heard over D-Bus (org.freedesktop.login1(5)): its signals, its sessions, its locks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from dbus_fast import BusType, InvalidAddressError, Message, MessageType
+from dbus_fast.aio import MessageBus
+from dbus_fast.errors import AuthError
+
+from virtagent.errors import Unavailable
+
+__all__ = ["LOGIN", "LoginBus"]
+
+LOGIN = "org.freedesktop.login1"
+MANAGER_PATH = "/org/freedesktop/login1"
+MANAGER = f"{LOGIN}.Manager"
+DBUS = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
+PROPERTIES = "org.freedesktop.DBus.Properties"
+
+PATIENCE = 10.0
+"""Seconds for the bus to let us in, and for an answer."""
+
+MOST_SIGNALS = 4096
+"""Signals that wait to be looked at; then the bus is left, and whoever listens begins anew."""
+
+
+class LoginBus:
+    """A connection to the system bus, and the signals that come over it.
+
+    Args:
+        bus: a connected bus.
+    """
+
+    def __init__(self, bus: MessageBus) -> None:
+        self._bus = bus
+        self._signals: asyncio.Queue[Message | None] = asyncio.Queue(MOST_SIGNALS)
+        self._lost = asyncio.ensure_future(bus.wait_for_disconnect())  # type: ignore[no-untyped-call]
+        self._lost.add_done_callback(self._end)
+        bus.add_message_handler(self._take)
+
+    @classmethod
+    @asynccontextmanager
+    async def connected(cls, address: str | None = None) -> AsyncIterator[LoginBus]:
+        """Connect, for as long as the block runs.
+
+        Args:
+            address: of the bus; None: the system bus.
+
+        Raises:
+            Unavailable: there is no bus.
+        """
+        try:
+            async with asyncio.timeout(PATIENCE):
+                bus = await MessageBus(address, BusType.SYSTEM, negotiate_unix_fd=True).connect()
+        except (OSError, TimeoutError, EOFError, AuthError, InvalidAddressError) as error:
+            raise Unavailable(f"there is no D-Bus here: {error or 'no answer in time'}") from None
+        made = cls(bus)
+        try:
+            yield made
+        finally:
+            bus.remove_message_handler(made._take)
+            made._lost.cancel()
+            bus.disconnect()
+
+    async def listen(self, path: str, interface: str, member: str, sender: str = LOGIN) -> None:
+        """From now on hear a signal."""
+        rule = f"type='signal',sender='{sender}',path='{path}',interface='{interface}',member='{member}'"
+        await self.call(*DBUS, "AddMatch", "s", rule)
+
+    async def call(
+        self, destination: str, path: str, interface: str, member: str, signature: str = "", *body: Any
+    ) -> list[Any]:
+        """Call a method; its results.
+
+        Raises:
+            Unavailable: it was answered with an error, or not at all.
+        """
+        reply = await self._call(destination, path, interface, member, signature, list(body))
+        return list(reply.body)
+
+    async def manager(self, member: str, signature: str = "", *body: Any) -> list[Any]:
+        """Call a method of logind's manager."""
+        return await self.call(LOGIN, MANAGER_PATH, MANAGER, member, signature, *body)
+
+    async def properties(self, path: str, interface: str) -> dict[str, Any]:
+        """The properties of an object of logind."""
+        (found,) = await self.call(LOGIN, path, PROPERTIES, "GetAll", "s", interface)
+        return {name: variant.value for name, variant in found.items()}
+
+    async def inhibit(self, what: str, why: str) -> int:
+        """Take a lock that delays what is named, until the descriptor that is returned is closed.
+
+        Raises:
+            Unavailable: logind gives none.
+        """
+        body = [what, "virtagent", why, "delay"]
+        reply = await self._call(LOGIN, MANAGER_PATH, MANAGER, "Inhibit", "ssss", body)
+        descriptors = reply.unix_fds
+        if not descriptors:
+            raise Unavailable("systemd-logind gave no lock")
+        for surplus in descriptors[1:]:
+            os.close(surplus)
+        return descriptors[0]
+
+    async def next(self) -> Message:
+        """The next signal.
+
+        Raises:
+            Unavailable: the bus was lost.
+        """
+        message = await self._signals.get()
+        if message is None:
+            raise Unavailable("the connection to D-Bus was lost")
+        return message
+
+    async def _call(
+        self, destination: str, path: str, interface: str, member: str, signature: str, body: list[Any]
+    ) -> Message:
+        message = Message(
+            destination=destination, path=path, interface=interface, member=member, signature=signature, body=body
+        )
+        try:
+            async with asyncio.timeout(PATIENCE):
+                reply = await self._bus.call(message)
+        except (OSError, EOFError, TimeoutError) as error:
+            raise Unavailable(f"{destination} does not answer: {error or 'no answer in time'}") from None
+        if reply is None:
+            raise Unavailable(f"{destination} does not answer: the connection to D-Bus was lost")
+        if reply.message_type is MessageType.ERROR:
+            raise Unavailable(f"{destination}: {reply.body[0] if reply.body else reply.error_name}")
+        return reply
+
+    def _take(self, message: Message) -> None:
+        if message.message_type is MessageType.SIGNAL and not self._signals.full():
+            self._signals.put_nowait(message)
+            if self._signals.full():
+                self._bus.disconnect()
+
+    def _end(self, lost: asyncio.Future[None]) -> None:
+        if not lost.cancelled():
+            lost.exception()  # taken: what matters is that it ended
+        if self._signals.full():
+            self._signals.get_nowait()
+        self._signals.put_nowait(None)

@@ -29,6 +29,7 @@ COMMANDS = {
     "methods": "virtagent.cli.methods",
     "ping": "virtagent.cli.ping",
     "units": "virtagent.cli.units",
+    "users": "virtagent.cli.users",
     "view-dmesg": "virtagent.cli.dmesg",
     "view-file": "virtagent.cli.view_file",
     "wait-ready": "virtagent.cli.wait_ready",
@@ -112,6 +113,11 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = importlib.import_module(module).command
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from virtagent.cli.sections import write_sections  # noqa: PLC0415 - for --help only
+
+        write_sections(self, ctx, formatter)
 
 
 @click.group(

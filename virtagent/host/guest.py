@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any, cast
 
+from virtagent.api.accounts import Accounts
 from virtagent.api.agent import Agent
 from virtagent.api.files import Files
 from virtagent.api.health import Health
@@ -83,6 +84,11 @@ class _Stubs:
     def units(self) -> Units:
         """Units of systemd in the guest."""
         return stub(Units, cast(Caller, self))
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        """Accounts of the guest."""
+        return stub(Accounts, cast(Caller, self))
 
     @cached_property
     def rpc(self) -> Introspection:

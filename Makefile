@@ -12,7 +12,7 @@ IN_COMPILED := cd $(COMPILED) && PYTHONPATH=$(CURDIR)/$(COMPILED) $(CURDIR)/$(BI
 MEASURED := $(if $(PURE),$(BIN)/python,$(IN_COMPILED))
 MEASURED_TREE := $(if $(PURE),,compiled)
 
-.PHONY: digest help demo demo-vm test test-compiled compiled wheel test-others test-vm lint types fmt bench bench-guest bench-peers growth counted counted-accept fuzz clean
+.PHONY: digest help demo demo-vm test test-compiled compiled wheel deb pyz test-others test-vm lint types fmt bench bench-guest bench-peers growth counted counted-accept fuzz clean
 help:
 	@echo "make demo      the main job on a unix socket and a serial line: calls both ways, a followed log"
 	@echo "make demo-vm   the same in a real guest under QEMU"
@@ -20,6 +20,8 @@ help:
 	@echo "make test-others  the same on other Pythons that are here"
 	@echo "make test-compiled  the same with compiled code, in a copy that make compiled keeps under build (needs a C compiler)"
 	@echo "make wheel     the pure wheel and the compiled one, in dist"
+	@echo "make deb       the Debian package for guests, in dist: apt install ./virtagent_*.deb there (Debian 12 and 13)"
+	@echo "make pyz       dist/virtagentd.pyz, the agent in one file for guests that have Python 3.11 and nothing else"
 	@echo "make test-vm   everything in real guests (says which Debian packages it needs)"
 	@echo "make bench     our speed beside what is possible here, in one run (a minute or two; ARGS=--quick)"
 	@echo "               benchmarks compile virtagent first; PURE=1 measures it interpreted"
@@ -66,6 +68,12 @@ test-compiled: compiled
 wheel: $(VENV)/dev
 	@VIRTAGENT_COMPILE=0 $(BIN)/python -m build --wheel --no-isolation --outdir dist .
 	@VIRTAGENT_COMPILE=1 $(BIN)/python -m build --wheel --no-isolation --outdir dist .
+
+deb: $(VENV)/dev
+	@$(BIN)/python -m bundling deb
+
+pyz: $(VENV)/dev
+	@$(BIN)/python -m bundling pyz
 
 # Python 3.12 and later, as far as this machine has them; each in an environment of its own.
 test-others: $(VENV)/dev

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from bundling.deb import build_deb
-from bundling.deb import build_deb as build_pyz
+from bundling.pyz import build_pyz
 from bundling.site import BundleError
 
 ROOT = Path(__file__).resolve().parent.parent

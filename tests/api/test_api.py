@@ -11,10 +11,11 @@ import msgspec
 import pytest
 
 from tests.service.wire import Canned, Wire
-from virtagent.api import agent, bench, files, log, system
+from virtagent.api import agent, bench, file_types, log, system
 from virtagent.api.agent import Agent, AgentEvents, Down, Heartbeat, Pong, Up
 from virtagent.api.bench import Bench
-from virtagent.api.files import Files, FileStat
+from virtagent.api.file_types import FileStat
+from virtagent.api.files import Files
 from virtagent.api.log import KernelRecord, Log
 from virtagent.api.system import Kernel, OperatingSystem, System, SystemInfo
 from virtagent.errors import InvalidArgument
@@ -27,7 +28,7 @@ INTERFACES = (Agent, AgentEvents, System, Files, Log, Bench)
 STRUCTS = sorted(
     {
         each
-        for module in (agent, bench, files, log, system)
+        for module in (agent, bench, file_types, log, system)
         for each in vars(module).values()
         if isinstance(each, type) and issubclass(each, msgspec.Struct) and each is not msgspec.Struct
     },
@@ -55,7 +56,36 @@ def test_the_names_of_the_services_and_methods_are_what_they_were() -> None:
                 "users",
             ],
         ),
-        ("files", ["read", "stat"]),
+        (
+            "files",
+            [
+                "append",
+                "archive",
+                "checksum",
+                "chmod",
+                "chown",
+                "discard",
+                "disk_use",
+                "extract",
+                "follow",
+                "glob",
+                "link",
+                "list",
+                "mkdir",
+                "partial",
+                "put",
+                "read",
+                "remove",
+                "rename",
+                "set_times",
+                "stat",
+                "temporary",
+                "tree",
+                "truncate",
+                "watch",
+                "write",
+            ],
+        ),
         ("log", ["kernel"]),
         ("bench", ["echo", "environment", "sink", "source", "usage"]),
     ]
@@ -99,13 +129,18 @@ class GuestSystem(System):
 
 class GuestFiles(Files):
     async def read(
-        self, path: str, *, offset: files.Size = 0, length: files.Size | None = None, chunk: files.ChunkSize = 4
+        self,
+        path: str,
+        *,
+        offset: file_types.Size = 0,
+        length: file_types.Size | None = None,
+        chunk: file_types.ChunkSize = 4,
     ) -> AsyncIterator[bytes]:
         data = path.encode("utf-8", "surrogateescape")[offset:][:length]
         for start in range(0, len(data), chunk):
             yield data[start : start + chunk]
 
-    async def stat(self, path: files.Path, *, follow: bool = True) -> FileStat:
+    async def stat(self, path: file_types.Path, *, follow: bool = True) -> FileStat:
         return FileStat(kind="link", size=1, mode=0o644, uid=0, gid=0, modified=NOW, target=path)
 
 

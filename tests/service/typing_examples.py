@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from typing import assert_type
 
 from virtagent.api.agent import Agent, AgentEvents, Pong, Up
-from virtagent.api.files import Files, FileStat
+from virtagent.api.file_types import FileStat
+from virtagent.api.files import Files
 from virtagent.api.log import KernelRecord, Log
 from virtagent.api.system import System, SystemInfo
 from virtagent.peer.caller import Caller

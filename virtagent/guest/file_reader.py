@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from typing import TypeAlias
 
-from virtagent.errors import FailedPrecondition, InvalidArgument
+from virtagent.errors import FailedPrecondition
+from virtagent.guest.file_roots import EVERYWHERE, Roots
 from virtagent.guest.os_errors import call_error
 from virtagent.guest.page_cache import CachedReads
 from virtagent.guest.readable import wait_readable
@@ -24,17 +25,15 @@ BATCH = 256 * 1024
 """Bytes that one visit to a thread reads: enough that the visit (50 µs) costs little beside the read."""
 
 
-def open_for_reading(path: str, *, offset: int, length: int | None, chunk: int, executor: Executor) -> FileReader:
+def open_for_reading(
+    path: str, *, offset: int, length: int | None, chunk: int, executor: Executor, roots: Roots = EVERYWHERE
+) -> FileReader:
     """Open a file. Nothing of a device or pipe is waited for. See :meth:`virtagent.api.files.Files.read`.
 
     Raises:
         CallError: it cannot be read.
     """
-    check_path(path)
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError as error:
-        raise call_error(path, error) from None
+    descriptor = roots.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     try:
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISDIR(mode):
@@ -48,18 +47,6 @@ def open_for_reading(path: str, *, offset: int, length: int | None, chunk: int, 
     return FileReader(
         path, descriptor, offset=offset if has_positions else None, length=length, chunk=chunk, executor=executor
     )
-
-
-def check_path(path: str) -> None:
-    """Refuse what is no absolute path.
-
-    Raises:
-        InvalidArgument: it is relative, or holds a NUL.
-    """
-    if not path.startswith("/"):
-        raise InvalidArgument(f"argument 'path': {path!r} is not absolute; begin it with /")
-    if "\0" in path:
-        raise InvalidArgument("argument 'path': holds a NUL, which no path can")
 
 
 class FileReader(AsyncIterator[bytes]):

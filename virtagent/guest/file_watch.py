@@ -1,0 +1,305 @@
+"""Changes of files as they happen, by inotify(7): of one, or of a whole tree, which is followed as it grows."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import stat
+from collections import deque
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from virtagent.api.file_types import Change, ChangeKind
+from virtagent.errors import CallError, ResourceExhausted, Unavailable
+from virtagent.guest.file_roots import Roots
+from virtagent.guest.openat2 import open_beneath
+from virtagent.guest.os_errors import call_error
+from virtagent.guest.readable import wait_readable
+from virtagent.guest.slices import Visits
+
+if TYPE_CHECKING:
+    from asyncinotify import Event
+
+__all__ = ["WatchedFiles"]
+
+MOST_DIRECTORIES = 65_536
+"""Directories that one watch may have."""
+
+SECOND_HALF = 0.02
+"""Seconds in which the second half of a move may follow the first, which it nearly always does at once."""
+
+ALWAYS = frozenset({"gone", "unmounted", "overflow"})
+
+ENTER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class WatchedFiles(AsyncIterator[Change]):
+    """The changes below a path. Making it looks through the tree, and blocks.
+
+    Args:
+        roots: where may be read.
+        path: what to watch.
+        recursive: and all directories below.
+        kinds: what to tell; None: all.
+        executor: where looking at new directories blocks.
+
+    Raises:
+        CallError: it cannot be watched.
+    """
+
+    def __init__(
+        self, roots: Roots, path: str, *, recursive: bool, kinds: list[ChangeKind] | None, executor: Executor
+    ) -> None:
+        try:
+            from asyncinotify import Inotify, Mask  # noqa: PLC0415 - of an extra
+        except ImportError:
+            raise Unavailable("watching needs asyncinotify in the guest: install virtagent[guest]") from None
+        self._mask = Mask
+        self._path = path
+        self._recursive = recursive
+        self._kinds = None if kinds is None else ALWAYS.union(kinds)
+        self._visits = Visits(executor)
+        self._items: deque[Change] = deque()
+        self._paths: dict[int, str] = {}
+        self._moved: tuple[int, str, bool] | None = None
+        self._stopped: asyncio.Event | None = None
+        self._error: CallError | None = None
+        self._ended = False
+        self.closed = False
+        self._top = -1
+        try:
+            self._inotify = Inotify(cache_size=64)
+            self._top = roots.open(path, os.O_PATH)
+            self._is_directory = stat.S_ISDIR(os.fstat(self._top).st_mode)
+            self._add(self._top, ".")
+            if recursive and self._is_directory:
+                self._add_below(".", told=False)
+        except OSError as error:
+            self._drop()
+            raise self._refusal(error) from None
+        except BaseException:
+            self._drop()
+            raise
+
+    def _refusal(self, error: OSError) -> CallError:
+        if error.errno == errno.ENOSPC:
+            return ResourceExhausted(
+                f"{self._path}: the kernel has no more watches; raise the guest's sysctl fs.inotify.max_user_watches"
+            )
+        if error.errno == errno.EMFILE:
+            return ResourceExhausted(
+                f"{self._path}: no more inotify instances; raise the guest's sysctl fs.inotify.max_user_instances"
+            )
+        return call_error(self._path, error)
+
+    def _add(self, descriptor: int, path: str) -> None:
+        if len(self._paths) >= MOST_DIRECTORIES:
+            raise ResourceExhausted(f"{self._path}: more than {MOST_DIRECTORIES} directories; watch a part of it")
+        mask = self._mask
+        events = mask.CREATE | mask.MODIFY | mask.CLOSE_WRITE | mask.ATTRIB | mask.DELETE | mask.MOVE
+        if path == ".":
+            events |= mask.DELETE_SELF | mask.MOVE_SELF
+        watch = self._inotify.add_watch(f"/proc/self/fd/{descriptor}", events)
+        self._paths[watch.wd] = path
+
+    def _add_below(self, path: str, *, told: bool) -> list[Change]:
+        """Watch the directories below one that is watched; what is in them, if it is to be told. Blocks."""
+        found: list[Change] = []
+        waiting = [path]
+        while waiting:
+            here = waiting.pop()
+            try:
+                descriptor = open_beneath(self._top, here, ENTER)
+            except OSError as error:
+                if here == "." and not told:
+                    raise
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    raise
+                continue  # it has gone again, or may not be read: its directory tells
+            try:
+                if here != path or told:
+                    self._add(descriptor, here)
+                for name in os.listdir(descriptor):
+                    inner = name if here == "." else f"{here}/{name}"
+                    with suppress(FileNotFoundError):
+                        kind = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
+                        if told:
+                            found.append(Change(kind="created", path=inner, directory=stat.S_ISDIR(kind)))
+                        if stat.S_ISDIR(kind):
+                            waiting.append(inner)
+            finally:
+                os.close(descriptor)
+        return found
+
+    async def __anext__(self) -> Change:
+        """The next change.
+
+        Raises:
+            CallError: the tree cannot be watched any more, or the agent goes.
+        """
+        if self._stopped is None:
+            self._stopped = asyncio.Event()
+            if self._error is not None:
+                self._stopped.set()
+        while not self._items:
+            if self._error is not None:
+                error, self._error = self._error, None
+                await self.aclose()
+                raise error
+            if self._ended or self.closed:
+                raise StopAsyncIteration
+            await self._take_event(self._stopped)
+        return self._items.popleft()
+
+    async def _take_event(self, stopped: asyncio.Event) -> None:
+        try:
+            event = self._inotify.sync_get()
+        except BlockingIOError:
+            event = None
+        if event is not None:
+            await self._handle(event)
+        elif not await self._wait(stopped, SECOND_HALF if self._moved is not None else None):
+            await self._no_second_half()
+
+    async def _wait(self, stopped: asyncio.Event, seconds: float | None) -> bool:
+        """Wait for an event, or until stopped; whether there was one in time."""
+        tasks = {asyncio.ensure_future(wait_readable(self._inotify.fd)), asyncio.ensure_future(stopped.wait())}
+        try:
+            done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            return bool(done)
+        finally:
+            for each in tasks:
+                each.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _handle(self, event: Event) -> None:
+        mask, bits = self._mask, event.mask
+        if bits & mask.Q_OVERFLOW:
+            await self._no_second_half()
+            self._tell("overflow", ".")
+            if self._recursive and self._is_directory:
+                await self._look_at(".", told=False)
+            return
+        watch = event.watch
+        own = None if watch is None else self._paths.get(watch.wd)
+        if watch is None or own is None:
+            return
+        if bits & mask.IGNORED:
+            self._paths.pop(watch.wd, None)
+            return
+        if event.name is None:
+            self._handle_itself(bits, own)
+            return
+        name = str(event.name)
+        path = name if own == "." else f"{own}/{name}"
+        await self._handle_name(bits, path, event.cookie)
+
+    def _handle_itself(self, bits: int, path: str) -> None:
+        """Something became of what is watched; of directories below, those that they are in tell."""
+        if path != ".":
+            return
+        mask = self._mask
+        if bits & mask.UNMOUNT:
+            self._tell("unmounted", path)
+            self._ended = True
+        elif bits & (mask.DELETE_SELF | mask.MOVE_SELF):
+            self._tell("gone", path)
+            self._ended = True
+        else:
+            self._tell_of_content(bits, path)
+
+    async def _handle_name(self, bits: int, path: str, cookie: int) -> None:
+        mask = self._mask
+        directory = bool(bits & mask.ISDIR)
+        if bits & mask.MOVED_TO and self._moved is not None and self._moved[0] == cookie:
+            source = self._moved[1]
+            self._moved = None
+            self._rename(source, path)
+            self._tell("moved", path, source=source, directory=directory)
+            return
+        await self._no_second_half()
+        if bits & mask.MOVED_FROM:
+            self._moved = (cookie, path, directory)
+        elif bits & (mask.CREATE | mask.MOVED_TO):
+            self._tell("created", path, directory=directory)
+            if directory and self._recursive:
+                await self._look_at(path, told=True)
+        elif bits & mask.DELETE:
+            self._tell("deleted", path, directory=directory)
+        else:
+            self._tell_of_content(bits, path, directory=directory)
+
+    def _tell_of_content(self, bits: int, path: str, *, directory: bool = False) -> None:
+        mask = self._mask
+        if bits & mask.MODIFY:
+            self._tell("modified", path)
+        elif bits & mask.CLOSE_WRITE:
+            self._tell("written", path)
+        elif bits & mask.ATTRIB:
+            self._tell("attributes", path, directory=directory)
+
+    async def _no_second_half(self) -> None:
+        """What was moved went elsewhere: to those who watch here it is deleted."""
+        if self._moved is None:
+            return
+        _, path, directory = self._moved
+        self._moved = None
+        if directory and self._recursive:
+            below = {wd for wd, each in self._paths.items() if each == path or each.startswith(f"{path}/")}
+            for watch in self._inotify.watches:
+                if watch.wd in below:
+                    self._paths.pop(watch.wd, None)
+                    with suppress(OSError):
+                        self._inotify.rm_watch(watch)
+        self._tell("deleted", path, directory=directory)
+
+    def _rename(self, source: str, target: str) -> None:
+        for wd, each in self._paths.items():
+            if each == source:
+                self._paths[wd] = target
+            elif each.startswith(f"{source}/"):
+                self._paths[wd] = target + each[len(source) :]
+
+    async def _look_at(self, path: str, *, told: bool) -> None:
+        try:
+            found = await self._visits.run(lambda: self._add_below(path, told=told))
+        except OSError as error:
+            self._error = self._refusal(error)
+        except CallError as error:
+            self._error = error
+        else:
+            for each in found:
+                self._tell(each.kind, each.path, directory=each.directory)
+
+    def _tell(self, kind: ChangeKind, path: str, *, source: str | None = None, directory: bool = False) -> None:
+        if self._kinds is None or kind in self._kinds:
+            self._items.append(Change(kind=kind, path=path, source=source, directory=directory))
+
+    def stop(self, error: CallError) -> None:
+        """End it with an error; from the event loop, or before anything was read."""
+        self._error = error
+        self._items.clear()
+        if self._stopped is not None:
+            self._stopped.set()
+
+    async def aclose(self) -> None:
+        """Stop watching."""
+        if not self.closed:
+            self.closed = True
+            await self._visits.close(self._drop)
+
+    def _drop(self) -> None:
+        self.closed = True
+        inotify, self._inotify = getattr(self, "_inotify", None), None  # type: ignore[assignment]
+        if inotify is not None:
+            inotify.close()
+        if self._top >= 0:
+            os.close(self._top)
+            self._top = -1
+
+    def __del__(self) -> None:
+        if hasattr(self, "_top"):
+            self._drop()

@@ -1,0 +1,117 @@
+"""Uploads: files that are put in one step, and what is kept of those that may go on after a lost session."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
+from contextlib import suppress
+
+from virtagent.api.file_types import Written
+from virtagent.errors import CallError
+from virtagent.guest.file_roots import Roots
+from virtagent.guest.file_writer import NewFile, Wanted, discard_partial, receive
+from virtagent.guest.slices import Visits
+
+__all__ = ["Uploads"]
+
+KEPT_FOR = 600.0
+"""Seconds that an upload which was not finished is kept."""
+
+MOST_KEPT = 256
+"""Uploads that are kept; the oldest goes for a new one."""
+
+
+class _Kept:
+    """An upload that may go on."""
+
+    def __init__(self, roots: Roots, path: str, token: str, timer: asyncio.TimerHandle) -> None:
+        self.roots = roots
+        self.path = path
+        self.token = token
+        self.timer = timer
+
+    def discard(self) -> None:
+        """Remove it; blocks."""
+        with suppress(CallError):
+            discard_partial(self.roots, self.path, self.token)
+
+
+class Uploads:
+    """All uploads of the agent.
+
+    Args:
+        executor: where writing blocks.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._kept: dict[tuple[str, str], _Kept] = {}
+
+    async def put(
+        self,
+        roots: Roots,
+        path: str,
+        data: AsyncIterator[bytes],
+        *,
+        token: str | None,
+        offset: int,
+        wanted: Wanted,
+        check: Callable[[int], None],
+    ) -> Written:
+        """Receive a file; see :meth:`virtagent.api.files.Files.put`. However it ends, nothing is left but what is kept.
+
+        Raises:
+            CallError: as there.
+        """
+        if token is not None:
+            self._take_back(path, token)
+        visits = Visits(self._executor)
+        begun: list[NewFile] = []
+
+        def begin() -> NewFile:
+            made = NewFile(roots, path, token=token, offset=offset, wanted=wanted, check=check)
+            begun.append(made)
+            return made
+
+        done = False
+
+        def end() -> None:
+            for each in begun:
+                if each.close(keep=not done) and token is not None:
+                    loop.call_soon_threadsafe(self._keep, roots, path, token)
+
+        loop = asyncio.get_running_loop()
+        try:
+            file = await visits.run(begin)
+            await receive(data, file.write, visits)
+            written = await visits.run(file.commit)
+            done = True
+            return written
+        finally:
+            await visits.close(end)
+
+    def _keep(self, roots: Roots, path: str, token: str) -> None:
+        if len(self._kept) >= MOST_KEPT:
+            self._forget(next(iter(self._kept)))
+        self._take_back(path, token)
+        timer = asyncio.get_running_loop().call_later(KEPT_FOR, self._forget, (path, token))
+        self._kept[path, token] = _Kept(roots, path, token, timer)
+
+    def _take_back(self, path: str, token: str) -> None:
+        kept = self._kept.pop((path, token), None)
+        if kept is not None:
+            kept.timer.cancel()
+
+    def _forget(self, which: tuple[str, str]) -> None:
+        kept = self._kept.pop(which, None)
+        if kept is not None:
+            kept.timer.cancel()
+            asyncio.get_running_loop().run_in_executor(self._executor, kept.discard)
+
+    async def forget_all(self) -> None:
+        """Remove what is kept: the agent goes."""
+        kept, self._kept = list(self._kept.values()), {}
+        for each in kept:
+            each.timer.cancel()
+            await asyncio.get_running_loop().run_in_executor(self._executor, each.discard)

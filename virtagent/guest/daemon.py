@@ -201,6 +201,8 @@ class Daemon:
         await asyncio.gather(*(each.aclose(reason, message, drain=drain) for each in self._channels))
         if self._tasks:
             await asyncio.wait(set(self._tasks))
+        if self._resources.audit is not None:
+            self._resources.audit.close()
         if self._watched is not None:
             self._watched.stop()
 

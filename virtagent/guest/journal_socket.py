@@ -52,6 +52,7 @@ class JournalSocket:
         try:
             self._socket.sendto(encode_entry(fields)[:LARGEST], self._path)
         except (FileNotFoundError, ConnectionRefusedError, PermissionError):
+            self.close()
             return False
         except OSError:
             self.dropped += 1

@@ -25,6 +25,9 @@ _SECRET_NAME = re.compile(
 )
 """What a name that means a secret looks like: ``password``, ``api_key``, ``SSH_KEY_2``, ``token``."""
 
+_HINT = re.compile(rf"{_WORDS}|key", re.IGNORECASE)
+"""What a line that assigns a secret has in any case."""
+
 _ASSIGNMENT = re.compile(
     r"""(?P<name>[\w.-]{1,128})["']?
     (?: \s*:\s*(?P<header>[^"'\n]+)         # a header, up to its quote's end
@@ -119,7 +122,7 @@ def _text(text: str) -> str:
 
 def _line(line: str) -> str:
     line = _URL_PASSWORD.sub(rf"\g<before>{MASK}", line)
-    if _SECRET_NAME.search(line) is None:
+    if _HINT.search(line) is None:
         return line
     shown, at = [], 0
     while (found := _ASSIGNMENT.search(line, at)) is not None:
@@ -180,7 +183,7 @@ def without_secrets(handler: Handler, params: Params | None, error: Exception) -
     if not secrets:
         return error
     if isinstance(error, CallError):
-        told = repr(error_to_wire(error)[1:])
+        told = f"{error} {error_to_wire(error)[1:]!r}"
         if not holds_secret(told, secrets):
             return error
         text = f"{handler.name}: {type(error).__name__}; its message held a secret argument and is left out"

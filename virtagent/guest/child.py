@@ -135,8 +135,11 @@ class Child:
         if not self.exited.done():
             _signal_group(self.pid, number)
             done = {self.pid}
-        # In a thread, since there may be thousands of processes to look at.
-        self._loop.run_in_executor(None, _signal_session, self.pid, self.started.start_ticks, number, done)
+        arguments = self.pid, self.started.start_ticks, number, done
+        try:  # in a thread, since there may be thousands of processes to look at
+            self._loop.run_in_executor(None, _signal_session, *arguments)
+        except RuntimeError:  # the agent is about to end, and has no threads any more
+            _signal_session(*arguments)
 
     def call_when_ended(self, function: Callable[[], None]) -> None:
         """Have something called when it has ended."""

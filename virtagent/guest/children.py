@@ -1,13 +1,13 @@
-"""The processes that the agent runs: how many each caller has, and their end with the agent."""
+"""The processes that the agent runs, and their end with the agent."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Hashable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 
 from virtagent.api.processes import Command, StderrMode, StdoutMode
-from virtagent.errors import ResourceExhausted, Unavailable
+from virtagent.errors import Unavailable
 from virtagent.guest.child import Child
 from virtagent.guest.grants import Grant
 from virtagent.guest.spawn import spawn
@@ -23,8 +23,6 @@ class Children:
 
     def __init__(self) -> None:
         self._running: dict[int, tuple[Child, Hashable]] = {}
-        self._starting: Counter[Hashable] = Counter()
-        self._counts: Counter[Hashable] = Counter()
         self._stopping = False
 
     def __len__(self) -> int:
@@ -42,7 +40,7 @@ class Children:
         grant: Grant,
         owner: Hashable,
         *,
-        most: int,
+        held: AbstractContextManager[None],
         stdin: bool,
         stdout: StdoutMode = "pipe",
         stderr: StderrMode = "pipe",
@@ -51,31 +49,20 @@ class Children:
 
         Args:
             owner: who counts as its starter.
-            most: how many this owner may have.
+            held: entered before, and left when the process has ended: counts it, and refuses one too many.
 
         Raises:
             CallError: see ``Processes.run``.
         """
         if self._stopping:
             raise Unavailable("the agent is about to go, and starts nothing any more")
-        if self._counts[owner] >= most:
-            raise ResourceExhausted(f"this caller has {most} processes, as many as it may; end one first")
-        self._counts[owner] += 1
-        try:
+        with ExitStack() as until_it_ends:
+            until_it_ends.enter_context(held)
             child = await spawn(command, env, grant, stdin=stdin, stdout=stdout, stderr=stderr)
-        except BaseException:
-            self._forget(None, owner)
-            raise
-        self._running[child.pid] = (child, owner)
-        child.call_when_ended(lambda: self._forget(child.pid, owner))
+            self._running[child.pid] = (child, owner)
+            until_it_ends.callback(self._running.pop, child.pid)
+            child.call_when_ended(until_it_ends.pop_all().close)
         return child
-
-    def _forget(self, pid: int | None, owner: Hashable) -> None:
-        if pid is not None:
-            self._running.pop(pid, None)
-        self._counts[owner] -= 1
-        if self._counts[owner] <= 0:
-            del self._counts[owner]  # an owner may be a peer, which is not to be kept
 
     async def stop(self, reason: str, message: str) -> None:
         """End them all: the agent goes. A hook of ``Resources.on_stop``."""

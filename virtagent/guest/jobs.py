@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 from virtagent.api.jobs import (
     DEFAULT_KEPT,
@@ -37,6 +39,8 @@ class JobsService(GuestService, Jobs):
         super().__init__(resources)
         self._children = Children()
         self._jobs: dict[int, Job] = {}
+        self._running: Counter[str] = Counter()
+        self._reserved = 0
         self._last = 0
         self.resources.on_stop(self._children.stop)
 
@@ -54,17 +58,37 @@ class JobsService(GuestService, Jobs):
         ctx: Context | None = None,
     ) -> JobInfo:
         grant = self.resources.grants.of(ctx)
-        if len(self._children) >= RUNNING_JOBS:
-            raise ResourceExhausted(f"{RUNNING_JOBS} jobs run, as many as there may be; end one first")
         self._make_room(keep)
-        child = await self._children.start(
-            command, env, grant, grant.who, most=grant.processes, stdin=stdin, stderr=stderr
-        )
+        self._reserved += keep
+        try:
+            child = await self._children.start(
+                command, env, grant, grant.who, held=self._hold(grant), stdin=stdin, stderr=stderr
+            )
+        finally:
+            self._reserved -= keep
         self._last += 1
         job = Job(self._last, command, child, keep=keep, name=name, owner=grant.who)
         self._jobs[job.number] = job
         job.done.add_done_callback(lambda _: self._forget_old())
         return job.info(command=True)
+
+    @contextmanager
+    def _hold(self, grant: Grant) -> Iterator[None]:
+        """While a job runs, its owner has one more, in whatever session.
+
+        Raises:
+            ResourceExhausted: it has as many as it may, or all have.
+        """
+        if self._running.total() >= RUNNING_JOBS:
+            raise ResourceExhausted(f"{RUNNING_JOBS} jobs run, as many as there may be; end one first")
+        if self._running[grant.who] >= grant.processes:
+            raise ResourceExhausted(f"you have {grant.processes} jobs, which is all that this agent's policy lets you")
+        self._running[grant.who] += 1
+        try:
+            yield
+        finally:
+            self._running[grant.who] -= 1
+            self._running += Counter()  # drops those who have none
 
     def _make_room(self, keep: int) -> None:
         """Forget finished jobs, the oldest first, for the output of another one.
@@ -72,7 +96,7 @@ class JobsService(GuestService, Jobs):
         Raises:
             ResourceExhausted: those that run have it all.
         """
-        total = sum(job.keep for job in self._jobs.values())
+        total = self._reserved + sum(job.keep for job in self._jobs.values())
         for job in self._finished():
             if total + keep <= MOST_KEPT_ALTOGETHER:
                 break

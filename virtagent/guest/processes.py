@@ -104,7 +104,7 @@ class ProcessesService(GuestService, Processes):
             env,
             grant,
             _owner(ctx),
-            most=grant.processes,
+            held=self.resources.grants.hold(ctx, "processes", grant.processes),
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,

@@ -12,7 +12,7 @@ from virtagent.errors import CallError, InvalidArgument, NotFound, PermissionDen
 from virtagent.guest.credentials import DEFAULT_PATH
 from virtagent.guest.grants import Grant
 
-__all__ = ["cannot_run", "check_allowed", "find_program", "real_path"]
+__all__ = ["cannot_run", "check_allowed", "check_listed", "find_program", "real_path"]
 
 SHELL = "/bin/sh"
 
@@ -75,24 +75,30 @@ def _told(program: str, number: int) -> dict[str, str]:
     return {"program": program, "errno": errno.errorcode.get(number, "")}
 
 
-def check_allowed(grant: Grant, command: Command, program: str, more: Mapping[str, str]) -> None:
-    """Refuse what the caller's exec allow-list does not have.
+def check_allowed(grant: Grant, command: Command, more: Mapping[str, str]) -> None:
+    """Refuse what would get around an exec allow-list.
 
     Raises:
-        PermissionDenied: it is not on the list, or is a shell's line, or has variables that would get around the list.
+        PermissionDenied: a shell's line, or variables, from a caller who has such a list.
     """
     if grant.commands is None:
         return
     if command.shell:
         raise PermissionDenied("this caller may run certain programs only, so no shell line; give argv")
-    if program not in {real_path(each) for each in grant.commands}:
-        raise PermissionDenied(f"{program}: this caller may run only {', '.join(grant.commands) or 'nothing'}")
     refused = sorted(name for name in more if name not in _HARMLESS and not name.startswith("LC_"))
     if refused or command.clear_env:
         what = ", ".join(refused[:5]) or "clear_env"
-        raise PermissionDenied(
-            f"this caller may run certain programs only, and set only LANG, LC_*, TERM and TZ: not {what}"
-        )
+        raise PermissionDenied(f"this caller may run certain programs only, and set LANG, LC_*, TERM, TZ; not {what}")
+
+
+def check_listed(grant: Grant, program: str) -> None:
+    """Refuse a program that the caller's exec allow-list does not have.
+
+    Raises:
+        PermissionDenied: it is not on the list.
+    """
+    if grant.commands is not None and program not in {real_path(each) for each in grant.commands}:
+        raise PermissionDenied(f"{program}: this caller may run only {', '.join(grant.commands) or 'nothing'}")
 
 
 def cannot_run(program: str, number: int) -> CallError:

@@ -28,7 +28,7 @@ from virtagent.guest.child import Child, set_size
 from virtagent.guest.credentials import Credentials, credentials_of, environment_of, own_credentials
 from virtagent.guest.grants import Grant
 from virtagent.guest.proc_stat import read_stat
-from virtagent.guest.program import cannot_run, check_allowed, find_program
+from virtagent.guest.program import cannot_run, check_allowed, check_listed, find_program
 
 __all__ = ["spawn"]
 
@@ -54,12 +54,13 @@ async def spawn(
     Raises:
         CallError: see ``Processes.run``.
     """
+    check_allowed(grant, command, env or {})
     who = await asyncio.to_thread(credentials_of, command.user, command.group) if _named(command) else own_credentials()
     terminal = command.terminal.type if command.terminal is not None else None
     environment = environment_of(who, terminal=terminal, more=env or {}, clear=command.clear_env)
     cwd = _directory(command, who)
     program, argv = find_program(command, environment, cwd)
-    check_allowed(grant, command, program, env or {})
+    check_listed(grant, program)
     limits = _limits(command)
     with ExitStack() as ours, ExitStack() as theirs:
         ends = _Ends(command, who, ours, theirs, stdin=stdin, stdout=stdout, stderr=stderr)
@@ -252,10 +253,11 @@ def _start_with_helper(
 @cache
 def _helper_text() -> str:
     """The helper's text: also where the agent is a single zip file, out of which no interpreter can run one module."""
-    text: str | None = exec_helper.__loader__.get_source(exec_helper.__name__)  # type: ignore[union-attr]
-    if text is None:
-        raise Unavailable("the agent's installation lacks exec_helper.py, which terminals and limits need")
-    return text
+    read = getattr(exec_helper.__loader__, "get_data", None)
+    if read is None:
+        raise Unavailable("the agent cannot read its own exec_helper.py, which terminals and limits need")
+    text: bytes = read(exec_helper.__file__)
+    return text.decode()
 
 
 async def _until_it_runs(child: Child, report: int, program: str) -> None:

@@ -1,0 +1,38 @@
+"""How ``virtagent --help`` groups the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import click
+
+__all__ = ["SECTIONS", "write_sections"]
+
+SECTIONS: Mapping[str, tuple[str, ...]] = {
+    "Connection": ("ping", "wait-ready", "guests", "info", "doctor", "events"),
+    "Programs": ("exec", "shell", "ps", "jobs", "attach"),
+    "Files": ("cat", "ls", "stat", "find", "tail", "cp", "sync", "mkdir", "rm", "df", "du"),
+    "Observing": ("top", "stats", "dmesg", "journal", "disks", "net", "hardware"),
+    "Managing": ("units", "users", "time", "config", "kv", "clipboard", "freeze", "thaw", "trim"),
+    "Power": ("shutdown", "reboot", "suspend"),
+    "Protocol": ("call", "methods", "bench", "decode", "completion"),
+}
+"""Every command in one section, in the order in which people look for them."""
+
+
+def rows(group: click.Group, context: click.Context, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """A line for each command that there is."""
+    known = set(group.list_commands(context))
+    for name in names:
+        command = group.get_command(context, name) if name in known else None
+        if command is not None:
+            yield name, command.get_short_help_str(80)
+
+
+def write_sections(group: click.Group, context: click.Context, formatter: click.HelpFormatter) -> None:
+    """Write all commands with what each does."""
+    for title, names in SECTIONS.items():
+        found = list(rows(group, context, names))
+        if found:
+            with formatter.section(title):
+                formatter.write_dl(found)

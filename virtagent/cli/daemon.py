@@ -82,7 +82,8 @@ def make_parser() -> Parser:
     """The options."""
     parser = Parser(
         prog="virtagentd",
-        description="The agent of a virtual machine: serves its host on one or more channels.",
+        description="The agent of a virtual machine: serves its host on one or more channels. virtagentd install makes "
+        "it a service of this guest, virtagentd uninstall takes it away; both have --help.",
         epilog="Exit codes: 0 stopped by a signal, 1 unforeseen (see the log), 2 wrong usage, 3 no channel to serve.",
         allow_abbrev=False,
         formatter_class=PlainFormatter,
@@ -258,7 +259,12 @@ def check(options: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program."""
-    options = make_parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given[:1] in (["install"], ["uninstall"]):
+        from virtagent.cli.installing import install_or_uninstall  # noqa: PLC0415 - once in a guest's life
+
+        return install_or_uninstall(given)
+    options = make_parser().parse_args(given)
     code = EXIT_OK
     try:
         if options.check:

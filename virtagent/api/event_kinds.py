@@ -127,6 +127,11 @@ KINDS: Mapping[str, Kind] = {
         "power", "the guest is about to suspend or hibernate; it waits until this event has left", {}
     ),
     "power.resume": Kind("power", "the guest runs again", {"slept": "seconds that it slept"}),
+    "power.failed": Kind(
+        "power",
+        "what a host asked for could not be done",
+        {"action": "such as `shutdown`, `reboot`, `suspend`", "reason": "why"},
+    ),
     "user.login": Kind("users", "a user logged in", _USER),
     "user.logout": Kind("users", "a session of a user ended", _USER),
     "link.added": Kind("network", "a network interface appeared", _LINK),

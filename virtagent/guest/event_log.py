@@ -274,6 +274,10 @@ class EventReader:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._woken.set)
 
+    def begin_here(self) -> None:
+        """Begin after what has been published so far."""
+        self.position = self._read_to = self._log.last
+
     async def next(self, *, wait: bool = True) -> LoggedEvent | Missed | None:
         """The next event, or how many are missing before it.
 

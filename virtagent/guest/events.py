@@ -152,6 +152,8 @@ class Subscription(AsyncIterator[Event]):
         """Wait for the sources; tell what cannot work, and what was missed while nobody watched."""
         if self._all is not None:
             await self._all.settled(self._sources, PATIENCE)
+            if not self._resumes:
+                self._reader.begin_here()
         number = self._reader.position
         fields = {
             "run": self._log.run,

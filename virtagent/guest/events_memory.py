@@ -20,9 +20,9 @@ _SUMMARY = re.compile(
     r"task_memcg=(?P<cgroup>[^,]*),task=(?P<process>.*),pid=(?P<pid>\d{1,10}),uid=(?P<uid>\d{1,10})$"
 )
 _KILLED = re.compile(
-    r"(?:Memory cgroup out|Out) of memory.*?: Killed process (?P<pid>\d{1,10}) \((?P<process>.*?)\),? "
-    r"(?:UID:(?P<uid>\d{1,10}),? )?.*?anon-rss:(?P<anon>\d{1,16})kB, file-rss:(?P<file>\d{1,16})kB"
-    r"(?:, shmem-rss:(?P<shmem>\d{1,16})kB)?(?:, UID:(?P<uid_later>\d{1,10}))?"
+    r"(?:Memory cgroup out|Out) of memory.*?: Killed process (?P<pid>\d{1,10}) \((?P<process>.*?)\),? (?=UID|total-vm)"
+    r".*?anon-rss:(?P<anon>\d{1,16})kB, file-rss:(?P<file>\d{1,16})kB"
+    r"(?:, shmem-rss:(?P<shmem>\d{1,16})kB)?(?:, UID:(?P<uid>\d{1,10}))?"
 )
 
 
@@ -44,7 +44,7 @@ class OomKills:
         before, self._summary = self._summary, {}
         if before.get("pid") != killed["pid"]:
             before = {}  # another one of the same control group, which is killed as a whole
-        uid = killed["uid"] or killed["uid_later"] or before.get("uid")
+        uid = killed["uid"] or before.get("uid")
         constraint = "memcg" if message.startswith("Memory cgroup") else before.get("constraint", "none").lower()
         return {
             "pid": int(killed["pid"]),

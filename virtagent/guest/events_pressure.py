@@ -76,7 +76,8 @@ def _open_all(triggers: Sequence[PressureTrigger], directory: str, stack: ExitSt
         try:
             os.write(descriptor, told.encode("ascii"))
         except OSError as error:
-            refused = f"{path} does not take {told[:-1]!r}: {error.strerror}"
+            hint = "without CAP_SYS_RESOURCE a window has a multiple of 2 seconds"
+            refused = f"{path} does not take {told[:-1]!r}: {error.strerror}; {hint}"
             continue
         opened[descriptor] = trigger
     if not opened:

@@ -36,7 +36,7 @@ async def watch_units(source: Source, address: str | None = None) -> None:
 
     rule = f"interface='{PROPERTIES}',member='PropertiesChanged',path_namespace='{PATH}/unit',arg0='{UNIT}'"
     async with Manager.connected(address) as manager, manager.signals(rule) as signals:
-        (units,) = await manager.call("ListUnitsFiltered", "as", ["failed"])
+        (units,) = await manager.call("ListUnitsByPatterns", "asas", ["failed"], [])
         failed = {each[6] for each in units[:MOST_FAILED]}
         source.ready()
         while True:

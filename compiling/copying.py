@@ -11,7 +11,7 @@ from pathlib import Path
 __all__ = ["follow"]
 
 COPIED = (
-    *("virtagent", "transports", "benchmarks", "tests", "examples", "fuzz", "compiling"),
+    *("virtagent", "transports", "benchmarks", "tests", "examples", "fuzz", "compiling", "bundling", "packaging"),
     *("pyproject.toml", "hatch_build.py", "Makefile", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"),
     *("LICENSE", ".ci", ".gitignore"),
 )

@@ -49,7 +49,8 @@ class Up(msgspec.Struct, frozen=True, kw_only=True):
         boot_id: tells one boot of the machine from another.
         time: the guest's clock.
         agent_uptime: seconds since its process started; a session that was only re-established has a large one.
-        reason: why the agent started: "boot" (its first start in this boot) or "restart" (a later one).
+        reason: why the agent started: "boot" (its first start in this boot) or "restart" (a later one); or "resume": it
+            has not started, but the machine has slept.
     """
 
     version: str

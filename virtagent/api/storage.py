@@ -24,6 +24,7 @@ __all__ = [
     "LONGEST_FREEZE",
     "Disk",
     "DiskAddress",
+    "DiskCounters",
     "Filesystem",
     "Freeze",
     "FreezeDeadline",
@@ -177,6 +178,42 @@ class Disk(msgspec.Struct, frozen=True, kw_only=True):
     address: DiskAddress | None = None
 
 
+class DiskCounters(msgspec.Struct, frozen=True, kw_only=True):
+    """What a block device has done since boot (Documentation/admin-guide/iostats.rst).
+
+    Attributes:
+        name: such as "/dev/vda".
+        device: "major:minor".
+        reads, writes, discards, flushes: requests that completed; None: the kernel is too old to count them.
+        reads_merged, writes_merged, discards_merged: requests that were joined with a neighbour before.
+        read_bytes, written_bytes, discarded_bytes: bytes.
+        read_time, write_time, discard_time, flush_time: seconds that the requests took, all together.
+        in_flight: requests that have not completed.
+        busy_time: seconds in which there was any.
+        weighted_time: seconds, times how many there were.
+    """
+
+    name: str
+    device: str
+    reads: int
+    reads_merged: int
+    read_bytes: int
+    read_time: float
+    writes: int
+    writes_merged: int
+    written_bytes: int
+    write_time: float
+    in_flight: int
+    busy_time: float
+    weighted_time: float
+    discards: int | None = None
+    discards_merged: int | None = None
+    discarded_bytes: int | None = None
+    discard_time: float | None = None
+    flushes: int | None = None
+    flush_time: float | None = None
+
+
 class Trimmed(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one filesystem.
 
@@ -291,6 +328,11 @@ class Storage(Service, name="storage", interface=True):
     @method(idempotent=True, role="observe", since="0.1.0")
     async def disks(self) -> list[Disk]:
         """The block devices, partitions after their disks."""
+        raise NotImplementedError
+
+    @method(idempotent=True, role="observe", since="0.1.0")
+    async def counters(self) -> list[DiskCounters]:
+        """What each block device has done since boot; ``stats`` gives rates."""
         raise NotImplementedError
 
     @method(idempotent=True, role="admin", since="0.1.0", errors=(NotFound, FailedPrecondition, PermissionDenied))

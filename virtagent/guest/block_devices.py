@@ -9,7 +9,7 @@ from pathlib import Path
 
 from virtagent.api.storage import Disk, DiskAddress, PciAddress
 
-__all__ = ["BlockDevices"]
+__all__ = ["SECTOR", "BlockDevices"]
 
 SECTOR = 512
 """Bytes of a sector as ``size`` counts them, whatever the disk has."""

@@ -185,11 +185,11 @@ class Daemon:
 
     async def _stop(self) -> None:
         """Tell hosts why, let running calls end, say goodbye (section G)."""
-        from virtagent.guest.down_reason import down_reason  # noqa: PLC0415 - at the end only
+        from virtagent.guest.down_reason import down_message, down_reason  # noqa: PLC0415 - at the end only
 
         notify_manager("STOPPING=1")
         reason = await asyncio.to_thread(down_reason) if self._signalled else "stop"
-        message = MESSAGES.get(reason, reason)
+        message = down_message() or MESSAGES.get(reason, reason)
         if self._stopping.is_set():
             log.info("going down: %s (%s)", reason, message)
         for task in self._tasks:

@@ -2,13 +2,15 @@
 
 Asked in this order:
 
-1. the file ``down-reason`` in the runtime directory (one word, written by an init script or by people);
+1. the file ``down-reason`` in the runtime directory (one word, written by the agent itself, an init script or people; a
+   second line is a message for people);
 2. systemd: is it stopping, and which of ``reboot.target``, ``poweroff.target``, ... has a job;
 3. OpenRC and System V: the runlevel.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import subprocess
@@ -18,9 +20,13 @@ from pathlib import Path
 from virtagent.guest.runtime import down_reason_file
 from virtagent.peer.identity import read_line
 
-__all__ = ["down_reason"]
+__all__ = ["down_message", "down_reason", "write_down_reason"]
 
 STOP = "stop"
+
+log = logging.getLogger("virtagent.power")
+
+LONGEST_MESSAGE = 1024
 
 COMMAND_TIMEOUT = 1.0
 """Seconds that a command may take: who stops us does not wait for ever."""
@@ -64,6 +70,28 @@ def down_reason(*, run: Run = run, root: Path = Path("/"), file: Path | None = N
     if (root / "run/systemd/system").is_dir():
         return _systemd(run, root)
     return _openrc(root) or _system_v(run) or STOP
+
+
+def write_down_reason(word: str, message: str, *, file: Path | None = None) -> None:
+    """Say beforehand why the agent is going to be stopped; "": take that back."""
+    path = Path(down_reason_file()) if file is None else file
+    try:
+        if word:
+            path.write_text(f"{word}\n{' '.join(message.split())}\n", encoding="utf-8", errors="replace")
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        log.info("%s: %s; hosts get a reason that is found out", path, error.strerror or error)
+
+
+def down_message(*, file: Path | None = None) -> str:
+    """What people are to be told of it: the file's second line; "" if nobody said."""
+    try:
+        text = (Path(down_reason_file()) if file is None else file).read_text(encoding="utf-8", errors="replace")
+        lines = text[:LONGEST_MESSAGE].splitlines()
+        return lines[1].strip() if len(lines) > 1 else ""
+    except OSError:
+        return ""
 
 
 def _systemd(run: Run, root: Path) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from virtagent.api.storage import (
     Disk,
+    DiskCounters,
     Filesystem,
     Freeze,
     FreezeDeadline,
@@ -24,7 +25,7 @@ from virtagent.api.storage import (
     TrimMinimum,
 )
 from virtagent.errors import FailedPrecondition, Unavailable
-from virtagent.guest.block_devices import BlockDevices
+from virtagent.guest.block_devices import SECTOR, BlockDevices
 from virtagent.guest.filesystems import Filesystems, Sizes
 from virtagent.guest.freeze_targets import find_mounts
 from virtagent.guest.mounts import MOUNTINFO, Mount, read_mounts
@@ -34,6 +35,7 @@ from virtagent.peer.context import Context
 from virtagent.service.options import in_thread, method
 
 if TYPE_CHECKING:
+    from virtagent.guest.diskstats import DiskCounters as Counted
     from virtagent.guest.freezes import Freezes
 
 __all__ = ["StorageService"]
@@ -97,6 +99,15 @@ class StorageService(GuestService, Storage):
             if mount.mountpoint not in places:
                 places.append(mount.mountpoint)
         return self._devices.disks(mountpoints, _swaps())
+
+    @in_thread
+    def counters(self) -> list[DiskCounters]:
+        from virtagent.guest.diskstats import read_diskstats  # noqa: PLC0415 - few hosts ask for them
+
+        try:
+            return [_counters(each) for each in read_diskstats()]
+        except OSError as error:
+            raise call_error("/proc/diskstats", error) from None
 
     # -- trimming ------------------------------------------------------------------------------------------------
 
@@ -186,6 +197,30 @@ class StorageService(GuestService, Storage):
             finally:
                 target.close()
         return found
+
+
+def _counters(found: Counted) -> DiskCounters:
+    return DiskCounters(
+        name=f"/dev/{found.name.replace('!', '/')}",
+        device=f"{found.major}:{found.minor}",
+        reads=found.reads,
+        reads_merged=found.reads_merged,
+        read_bytes=found.read_sectors * SECTOR,
+        read_time=found.read_ms / 1000,
+        writes=found.writes,
+        writes_merged=found.writes_merged,
+        written_bytes=found.written_sectors * SECTOR,
+        write_time=found.write_ms / 1000,
+        in_flight=found.in_flight,
+        busy_time=found.busy_ms / 1000,
+        weighted_time=found.weighted_ms / 1000,
+        discards=found.discards,
+        discards_merged=found.discards_merged,
+        discarded_bytes=None if found.discarded_sectors is None else found.discarded_sectors * SECTOR,
+        discard_time=None if found.discard_ms is None else found.discard_ms / 1000,
+        flushes=found.flushes,
+        flush_time=None if found.flush_ms is None else found.flush_ms / 1000,
+    )
 
 
 def _swaps() -> frozenset[str]:

@@ -10,10 +10,12 @@ from virtagent.api.agent import Agent
 from virtagent.api.files import Files
 from virtagent.api.health import Health
 from virtagent.api.log import Log
+from virtagent.api.network import Network
 from virtagent.api.units import Units
 from virtagent.host.capabilities import Capabilities
 from virtagent.host.events import GuestEvents
 from virtagent.host.jobs import GuestJobs
+from virtagent.host.power import GuestPower
 from virtagent.host.processes import GuestProcesses
 from virtagent.host.stats import GuestStats
 from virtagent.host.storage import GuestStorage
@@ -36,6 +38,11 @@ class _Stubs:
         return stub(Agent, cast(Caller, self))
 
     @cached_property
+    def network(self) -> Network:
+        """Its network."""
+        return stub(Network, cast(Caller, self))
+
+    @cached_property
     def stats(self) -> GuestStats:
         """What its processors, memory, disks, network and processes do."""
         return GuestStats(cast(Caller, self))
@@ -44,6 +51,11 @@ class _Stubs:
     def system(self) -> GuestSystem:
         """The guest as a system."""
         return GuestSystem(cast(Caller, self))
+
+    @cached_property
+    def power(self) -> GuestPower:
+        """The guest's power."""
+        return GuestPower(cast(Caller, self))
 
     @cached_property
     def storage(self) -> GuestStorage:

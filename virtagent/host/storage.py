@@ -176,5 +176,6 @@ class GuestStorage(_Base):
             raise UsageError(f"mountpoints is a list; write freeze([{mountpoints!r}])")
         if not 0 < deadline <= 3600:
             raise UsageError(f"a freeze may last up to 3600 seconds, not {deadline:g}; renew it")
-        patient = stub(Storage, self._caller.with_options(deadline=deadline + MARGIN))
+        with_options = getattr(self._caller, "with_options", None)
+        patient = self._stub if with_options is None else stub(Storage, with_options(deadline=deadline + MARGIN))
         return FreezeLease(patient, mountpoints, deadline=deadline, hooks=hooks)

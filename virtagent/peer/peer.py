@@ -102,6 +102,11 @@ class Peer(Caller, Link):
         return self._core.peer
 
     @property
+    def last_loss(self) -> SessionLost | None:
+        """How the last session ended; None while there is one, or none was yet."""
+        return self._last_loss
+
+    @property
     def channel(self) -> Channel | None:
         """The channel at the moment, or None."""
         return self._channel

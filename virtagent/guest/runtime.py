@@ -8,14 +8,20 @@ import os
 from virtagent.guest import facts
 from virtagent.peer.identity import read_line
 
-__all__ = ["down_reason_file", "runtime_directory", "start_reason"]
+__all__ = ["down_reason_file", "runtime_directory", "start_reason", "state_directory"]
 
 DIRECTORY = "/run/virtagent"
+STATE_DIRECTORY = "/var/lib/virtagent"
 
 
 def runtime_directory() -> str:
     """``$VIRTAGENT_RUNTIME_DIR``, by default /run/virtagent; it may not exist."""
     return os.environ.get("VIRTAGENT_RUNTIME_DIR") or DIRECTORY
+
+
+def state_directory() -> str:
+    """``$VIRTAGENT_STATE_DIR``, by default /var/lib/virtagent: what is to be there after a boot; it may not exist."""
+    return os.environ.get("VIRTAGENT_STATE_DIR") or STATE_DIRECTORY
 
 
 def down_reason_file() -> str:

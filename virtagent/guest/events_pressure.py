@@ -37,6 +37,7 @@ async def watch_pressure(source: Source, directory: str = DIRECTORY) -> None:
         raise Unavailable("no thresholds are configured: write [[events.pressure]] in agent.toml")
     with ExitStack() as stack:
         opened = _open_all(triggers, directory, stack)
+        before = {each: _read(each, trigger)["total"] for each, trigger in opened.items()}
         async with PriorityPoll(opened) as poll:
             source.ready()
             while True:
@@ -44,7 +45,12 @@ async def watch_pressure(source: Source, directory: str = DIRECTORY) -> None:
                 trigger = opened[descriptor]
                 if broken:
                     raise OSError(f"the kernel no longer watches {trigger.resource}")
-                told = parse_pressure(os.pread(descriptor, 4096, 0).decode("ascii"), trigger.kind)
+                told = _read(descriptor, trigger)
+                # A trigger without CAP_SYS_RESOURCE begins with all that was lost since boot (psi_trigger_create sets
+                # it to the total of the other kind of triggers): the kernel's first words would always be wrong.
+                if told["total"] - before[descriptor] < trigger.stall:
+                    continue
+                before[descriptor] = told["total"]
                 source.publish(
                     f"pressure.{trigger.resource}",
                     kind=trigger.kind,
@@ -52,6 +58,10 @@ async def watch_pressure(source: Source, directory: str = DIRECTORY) -> None:
                     window=trigger.window,
                     **told,
                 )
+
+
+def _read(descriptor: int, trigger: PressureTrigger) -> dict[str, float]:
+    return parse_pressure(os.pread(descriptor, 4096, 0).decode("ascii"), trigger.kind)
 
 
 def _open_all(triggers: Sequence[PressureTrigger], directory: str, stack: ExitStack) -> dict[int, PressureTrigger]:

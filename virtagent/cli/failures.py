@@ -85,7 +85,7 @@ def _remedy(error: VirtagentError) -> str:
             return "virtagent wait-ready waits until it is back"
         case SessionLost():
             return "try again"
-        case PermissionDenied():
+        case PermissionDenied() if "agent.toml" not in str(error):
             return "the agent in the guest may not do that"
         case NotFound():
             return "check the name: it is the guest's"

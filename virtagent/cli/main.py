@@ -23,6 +23,7 @@ COMMANDS = {
     "call": "virtagent.cli.call",
     "completion": "virtagent.cli.completion",
     "decode": "virtagent.cli.decode",
+    "doctor": "virtagent.cli.doctor",
     "events": "virtagent.cli.events",
     "guests": "virtagent.cli.guests",
     "info": "virtagent.cli.info",

@@ -96,23 +96,6 @@ def test_a_stream_of_bytes_is_printed_as_it_is_and_items_as_lines(running: Daemo
     assert all(isinstance(each, dict) for each in lines(ok(running, "call", "log.kernel", "level=0")))
 
 
-def test_events_are_printed_as_they_come(running: Daemon) -> None:
-    events = lines(ok(running, "events", "-c", "4", "--json"))
-    told = {each["event"]: each for each in events[:2]}  # type: ignore[index]
-    assert told.keys() == {"agent.up", "state"}  # in whichever order they came
-    up = told["agent.up"]
-    assert isinstance(up, dict)
-    assert up["reason"] in ("boot", "restart")
-    assert up["boot_id"]
-    first, second = events[2:]
-    assert isinstance(first, dict)
-    assert isinstance(second, dict)
-    assert second["event"] == "agent.heartbeat"
-    assert second["sequence"] == first["sequence"] + 1
-    assert first["memory_available"] > 0
-    assert "agent.heartbeat sequence=" in ok(running, "events", "-c", "3")
-
-
 def test_wait_ready_tells_that_calls_are_answered(running: Daemon) -> None:
     assert "web1 is ready" in ok(running, "wait-ready")
 

@@ -58,7 +58,8 @@ class LoginBus:
             async with asyncio.timeout(PATIENCE):
                 bus = await MessageBus(address, BusType.SYSTEM, negotiate_unix_fd=True).connect()
         except (OSError, TimeoutError, EOFError, AuthError, InvalidAddressError) as error:
-            raise Unavailable(f"there is no D-Bus here: {error or 'no answer in time'}") from None
+            why = getattr(error, "strerror", None) or error or "no answer in time"
+            raise Unavailable(f"there is no D-Bus here: {why}") from None
         made = cls(bus)
         try:
             yield made

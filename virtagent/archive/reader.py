@@ -241,6 +241,9 @@ def _make(raw: RawHeader, records: dict[bytes, bytes], kind: Kind, size: int, se
     name = records.get(b"GNU.sparse.name") or records.get(b"path") or raw.name
     if kind == "file" and segments is None and name.endswith(b"/"):
         kind = "directory"  # as tar wrote them before there was a type for it
+    target = records.get(b"linkpath", raw.target)
+    if b"\0" in target or not (0 <= raw.major < 2**31 and 0 <= raw.minor < 2**31):
+        raise ArchiveError("a member's target or device cannot be")
     return Member(
         name=name,
         kind=kind,
@@ -249,7 +252,7 @@ def _make(raw: RawHeader, records: dict[bytes, bytes], kind: Kind, size: int, se
         gid=_whole(records, b"gid", raw.gid),
         size=size,
         mtime=_nanoseconds(records[b"mtime"]) if b"mtime" in records else raw.mtime * NANO,
-        target=records.get(b"linkpath", raw.target),
+        target=target,
         major=raw.major,
         minor=raw.minor,
         xattrs={key[len(XATTR) :]: value for key, value in records.items() if key.startswith(XATTR)},

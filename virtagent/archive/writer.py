@@ -60,27 +60,31 @@ class TreeWriter:
         return _gathered(self._tree())
 
     def _tree(self) -> Generator[bytes, None, None]:
-        yield from self._entry(self._top, ".", "")
+        # A directory right before what is in it: whoever extracts may be done with it when the next one comes.
         walk = os.fwalk(".", dir_fd=self._top, follow_symlinks=False, onerror=self._refused)
         for where, directories, files, descriptor in walk:
-            prefix = "" if where == "." else where.removeprefix("./") + "/"
-            directories.sort()
+            path = "" if where == "." else where.removeprefix("./")
+            prefix = path and path + "/"
+            yield from self._opened(descriptor, path, os.fstat(descriptor))
             for name in sorted(files):
                 yield from self._entry(descriptor, name, prefix + name)
-            for name in list(directories):
-                yield from self._entry(descriptor, name, prefix + name)
-                if self._device is not None and self._is_mounted(descriptor, name):
+            for name in sorted(directories):
+                if not self._is_entered(descriptor, name):
                     directories.remove(name)
+                    yield from self._entry(descriptor, name, prefix + name)
+            directories.sort()
         yield END
 
     def _refused(self, error: OSError) -> None:
         self._note(f"{error.filename}: {error.strerror}")
 
-    def _is_mounted(self, directory: int, name: str) -> bool:
+    def _is_entered(self, directory: int, name: str) -> bool:
+        """Whether a directory is to be entered, and no link to one."""
         try:
-            return os.stat(name, dir_fd=directory, follow_symlinks=False).st_dev != self._device
+            found = os.stat(name, dir_fd=directory, follow_symlinks=False)
         except OSError:
             return False
+        return stat.S_ISDIR(found.st_mode) and self._device in (None, found.st_dev)
 
     def only(self, names: Iterable[str]) -> Generator[bytes, None, None]:
         """Those of these names, without what is below them.

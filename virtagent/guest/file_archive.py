@@ -103,6 +103,11 @@ class Extraction:
     def __init__(self, roots: Roots, path: str, *, ownership: bool, xattrs: bool, check: Callable[[int], None]) -> None:
         self._path = path
         self._top = roots.open(path, TOP)
+        try:
+            check(os.fstat(self._top).st_dev)
+        except BaseException:
+            os.close(self._top)
+            raise
         # A device node below a root would lead to all that is on the device.
         self._extractor = Extractor(
             self._top, ownership=ownership, xattrs=xattrs, devices=roots.everywhere, check=check

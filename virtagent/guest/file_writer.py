@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from virtagent.api.file_types import Partial, Written
-from virtagent.errors import AlreadyExists, FailedPrecondition
+from virtagent.errors import AlreadyExists, FailedPrecondition, VirtagentError
 from virtagent.guest.file_roots import Roots
 from virtagent.guest.os_errors import call_error
 from virtagent.guest.slices import Visits
@@ -333,21 +333,28 @@ async def receive(data: AsyncIterator[bytes], write: Callable[[list[bytes]], Non
     """Have everything written that a stream brings; while a thread writes, what comes gathers, up to a bound.
 
     Raises:
-        CallError: writing failed, or the stream did.
+        CallError: writing failed.
+        VirtagentError: the stream failed; what it brought before has been written.
     """
     pieces: list[bytes] = []
     size = 0
     writing: asyncio.Future[None] | None = None
-    async for piece in data:
-        pieces.append(piece)
-        size += len(piece)
-        if writing is not None:
-            if not writing.done() and size < BATCH:
-                continue
-            await asyncio.shield(writing)
-        writing = visits.begin(write, pieces)
-        pieces, size = [], 0
+    failure: VirtagentError | None = None
+    try:
+        async for piece in data:
+            pieces.append(piece)
+            size += len(piece)
+            if writing is not None:
+                if not writing.done() and size < BATCH:
+                    continue
+                await asyncio.shield(writing)
+            writing = visits.begin(write, pieces)
+            pieces, size = [], 0
+    except VirtagentError as error:
+        failure = error
     if writing is not None:
         await asyncio.shield(writing)
     if pieces:
         await visits.run(write, pieces)
+    if failure is not None:
+        raise failure

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
 from msgspec import structs
 
-from virtagent.api.log import KernelRecord, Level, Log, Since
-from virtagent.errors import Unavailable
+from virtagent.api.log import (
+    Boot,
+    Cursor,
+    Grep,
+    JournalRecord,
+    KernelRecord,
+    Level,
+    Lines,
+    Log,
+    Match,
+    Matches,
+    Since,
+)
+from virtagent.errors import CallError, Unavailable
 from virtagent.guest.resources import GuestService, Resources
 from virtagent.service.options import method
 
@@ -19,13 +32,20 @@ if TYPE_CHECKING:
 __all__ = ["Followers", "LogService"]
 
 
+class Stoppable(Protocol):
+    """A log that can be ended."""
+
+    def stop(self, error: CallError) -> None:
+        """Whoever waits for more gets this error."""
+
+
 class Followers:
     """The logs that are open, so that the agent's end need not wait for those that are followed."""
 
     def __init__(self) -> None:
-        self._open: WeakSet[KernelLog] = WeakSet()
+        self._open: WeakSet[Stoppable] = WeakSet()
 
-    def add(self, log: KernelLog) -> None:
+    def add(self, log: Stoppable) -> None:
         """Remember a log, as long as somebody reads it."""
         self._open.add(log)
 
@@ -36,16 +56,24 @@ class Followers:
 
 
 class LogService(GuestService, Log):
-    """Reads the kernel's log.
+    """Reads the kernel's log, and systemd's journal.
 
     Args:
         resources: what services share.
-        open_log: opens it; given whether to follow. None: ``open_kernel_log``, loaded by the first call.
+        open_log: opens the kernel's; given whether to follow. None: ``open_kernel_log``, loaded by the first call.
+        journal_arguments: for journalctl(1), beside those that a call asks for, such as "--directory=...".
     """
 
-    def __init__(self, resources: Resources | None = None, *, open_log: Callable[..., KernelLog] | None = None) -> None:
+    def __init__(
+        self,
+        resources: Resources | None = None,
+        *,
+        open_log: Callable[..., KernelLog] | None = None,
+        journal_arguments: Sequence[str] = (),
+    ) -> None:
         super().__init__(resources)
         self._open_log = open_log
+        self._journal_arguments = journal_arguments
         self._followers = Followers()
         self.resources.on_stop(lambda reason, message: self._followers.stop(message))
 
@@ -61,6 +89,46 @@ class LogService(GuestService, Log):
         log = self._open_log(follow=follow)
         self._followers.add(log)
         return Chosen(log, since=since, level=level)
+
+    async def journal(
+        self,
+        *,
+        follow: bool = False,
+        units: Matches | None = None,
+        user_units: Matches | None = None,
+        identifiers: Matches | None = None,
+        fields: dict[Match, Match] | None = None,
+        level: Level | None = None,
+        kernel: bool = False,
+        boot: Boot | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        grep: Grep | None = None,
+        lines: Lines | None = None,
+        after: Cursor | None = None,
+        reverse: bool = False,
+    ) -> AsyncIterator[JournalRecord]:
+        from virtagent.guest.journal import Journal, journal_command  # noqa: PLC0415 - few hosts ask for it
+
+        arguments = journal_command(
+            follow=follow,
+            units=units or (),
+            user_units=user_units or (),
+            identifiers=identifiers or (),
+            fields=fields,
+            level=level,
+            kernel=kernel,
+            boot=boot,
+            since=since,
+            until=until,
+            grep=grep,
+            lines=lines,
+            after=after,
+            reverse=reverse,
+        )
+        journal = await Journal.open([*self._journal_arguments, *arguments])
+        self._followers.add(journal)
+        return journal
 
 
 class Chosen(AsyncIterator[KernelRecord]):

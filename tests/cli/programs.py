@@ -56,6 +56,7 @@ def environment(directory: Path, **more: str) -> dict[str, str]:
         "XDG_CONFIG_HOME": str(directory / "config"),
         "VIRTAGENT_LIBVIRT_CHANNELS": str(directory / "libvirt"),
         "VIRTAGENT_RUNTIME_DIR": str(directory / "runtime"),
+        "VIRTAGENT_STATE_DIR": str(directory / "state"),
         "TZ": "UTC",
     }
     return {**kept, **own, **more}

@@ -22,6 +22,7 @@ COMMANDS = {
     "bench": "virtagent.cli.bench",
     "call": "virtagent.cli.call",
     "completion": "virtagent.cli.completion",
+    "config": "virtagent.cli.config",
     "decode": "virtagent.cli.decode",
     "doctor": "virtagent.cli.doctor",
     "events": "virtagent.cli.events",

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from virtagent.api.accounts import Accounts
 from virtagent.api.agent import Agent
+from virtagent.api.config import Config
 from virtagent.api.files import Files
 from virtagent.api.health import Health
 from virtagent.api.log import Log
@@ -101,6 +102,11 @@ class _Stubs:
     def accounts(self) -> Accounts:
         """Accounts of the guest."""
         return stub(Accounts, cast(Caller, self))
+
+    @cached_property
+    def config(self) -> Config:
+        """Configuration of the guest, piece by piece."""
+        return stub(Config, cast(Caller, self))
 
     @cached_property
     def rpc(self) -> Introspection:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import virtagent_transports
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from virtagent.guest.audit import Audit
     from virtagent.guest.manager_watchdog import ManagerWatchdog
     from virtagent.guest.policy import Policy
+    from virtagent.peer.handler import Handler
 
 __all__ = ["Daemon"]
 
@@ -116,8 +117,18 @@ class Daemon:
         self._resources.audit = Audit(self._resources.frozen)
         return self._resources.audit
 
+    def _around(self) -> Callable[[Handler], Handler]:
+        """What is put around each handler: the policy, and outside of it a span, if spans are wanted."""
+        telemetry = self._resources.configuration.telemetry
+        if not telemetry.exporter:
+            return self._guard
+        from virtagent.guest.telemetry import start_tracing  # noqa: PLC0415 - only where it is asked for
+
+        tracing = start_tracing(telemetry, self._resources)
+        return lambda handler: tracing.handler(self._guard(handler))
+
     def _make_channels(self) -> list[Listening]:
-        guard = self._guard
+        guard = self._around()
         own = handlers_of(self._agent)
         foreign = installed_handlers(
             self._options.services or None,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING
 
 from virtagent.host.discovery import resolve
 from virtagent.host.guest import Guest
@@ -12,6 +14,9 @@ from virtagent.peer.handler import Handler
 from virtagent.peer.options import PeerOptions
 from virtagent.service.service import Service
 from virtagent.service.serving import peer_options, router_of
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
 
 __all__ = ["connect"]
 
@@ -27,6 +32,7 @@ def connect(
     deadline: float | None = None,
     keepalive: float | None = None,
     options: PeerOptions | None = None,
+    tracing: bool | TracerProvider = False,
 ) -> Connecting[Guest]:
     """Connect to a guest: ``async with virtagent.connect("web1") as guest``, or ``await`` it and ``aclose()`` later.
 
@@ -43,6 +49,8 @@ def connect(
         deadline: seconds, of a call that states none (rule D1); 60 by default.
         keepalive: seconds; the longest time this side stays quiet (rule K1); 5 by default, 0: no promise.
         options: the rest of this side's behaviour.
+        tracing: make an OpenTelemetry span of each call, of which the guest is told: with a provider of one's own, or
+            that of the process (True). Needs the extra ``otel``.
 
     Raises:
         UsageError: no such guest, a broken configuration, a service that cannot be served.
@@ -51,4 +59,9 @@ def connect(
     address, plain = without_dialect(resolve(url))
     router = router_of(services, handlers)
     told = peer_options(options, router, role="host", name=name, deadline=deadline, keepalive=keepalive)
-    return Connecting(lambda: Guest(address, router, told, plain=plain), timeout=timeout, wait=wait)
+    make: Callable[..., Guest] = Guest
+    if tracing is not False:
+        from virtagent.host.traced import TracedGuest  # noqa: PLC0415 - only where it is asked for
+
+        make = partial(TracedGuest, provider=None if tracing is True else tracing)
+    return Connecting(lambda: make(address, router, told, plain=plain), timeout=timeout, wait=wait)

@@ -10,6 +10,8 @@ from virtagent.api.agent import Agent
 from virtagent.api.config import Config
 from virtagent.api.files import Files
 from virtagent.api.health import Health
+from virtagent.api.hardware import Hardware
+from virtagent.api.kv import Kv
 from virtagent.api.log import Log
 from virtagent.api.network import Network
 from virtagent.api.units import Units
@@ -37,6 +39,11 @@ class _Stubs:
     def agent(self) -> Agent:
         """The agent itself."""
         return stub(Agent, cast(Caller, self))
+
+    @cached_property
+    def hardware(self) -> Hardware:
+        """Its processors, memory blocks and PCI devices."""
+        return stub(Hardware, cast(Caller, self))
 
     @cached_property
     def network(self) -> Network:
@@ -77,6 +84,11 @@ class _Stubs:
     def health(self) -> Health:
         """How the agent fares."""
         return stub(Health, cast(Caller, self))
+
+    @cached_property
+    def kv(self) -> Kv:
+        """A small key/value store that is shared with the guest's programs."""
+        return stub(Kv, cast(Caller, self))
 
     @cached_property
     def log(self) -> Log:

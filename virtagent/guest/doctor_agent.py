@@ -30,6 +30,7 @@ TOOLS = {
     "chpasswd": "setting passwords",
 }
 
+CONFIGURATION = "/etc/virtagent/agent.toml"
 STATE_DIRECTORY = "/var/lib/virtagent"
 
 FULL_BELOW = 1024 * 1024
@@ -76,7 +77,7 @@ def configuration(resources: Resources) -> Result:
     from virtagent.guest.configuration import Configuration  # noqa: PLC0415
     from virtagent.guest.configuration_file import ConfigurationError, read_document  # noqa: PLC0415
 
-    file = "/etc/virtagent/agent.toml"
+    file = CONFIGURATION
     if not os.path.exists(file):
         return ok(f"there is no {file}: the defaults")
     try:

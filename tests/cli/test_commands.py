@@ -71,10 +71,10 @@ def test_a_reader_that_leaves_ends_the_program_quietly(running: Daemon) -> None:
 
 @pytest.mark.skipif(not os.access("/dev/kmsg", os.R_OK), reason="needs /dev/kmsg")
 def test_the_kernel_log_is_shown_as_dmesg_does(running: Daemon) -> None:
-    text = ok(running, "view-dmesg")
+    text = ok(running, "dmesg")
     assert text.startswith("[")
     assert "\x1b" not in text
-    records = lines(ok(running, "view-dmesg", "--json", "--level", "warn"))
+    records = lines(ok(running, "dmesg", "--json", "--level", "warn"))
     assert all(record["level"] <= 4 for record in records)  # type: ignore[index]
 
 
@@ -131,7 +131,7 @@ def test_guests_are_listed_and_the_only_one_is_the_default(running: Daemon, tmp_
         (["view-file", "/nope"], 1, "/nope: No such file or directory"),
         (["view-file", "/etc"], 1, "is a directory"),
         (["view-file", "/etc/passwd", "--length", "x"], 2, "is no number of bytes"),
-        (["view-dmesg", "--level", "loud"], 2, "'loud' is no level; write one of emerg"),
+        (["dmesg", "--level", "loud"], 2, "'loud' is no level; write one of emerg"),
         (["bogus"], 2, "No such command 'bogus'"),
         (["ping", "--timeout", "0"], 2, "positive number of seconds"),
         (["--to", "unix:/no/such.sock", "ping"], 3, "no such socket; start the server"),
@@ -149,7 +149,7 @@ def test_an_error_is_one_line_that_says_what_to_do(arguments: list[str], code: i
 def test_without_a_command_the_help_is_shown(tmp_path: Path) -> None:
     done = virtagent(tmp_path, None)
     assert done.returncode == 2
-    assert "view-dmesg" in done.stdout
+    assert "dmesg" in done.stdout
     assert "..." not in done.stdout.split("Commands:")[1]
     assert virtagent(tmp_path, None, "--version").stdout.startswith("virtagent 0.")
 
@@ -158,7 +158,7 @@ def test_ctrl_c_ends_a_stream_quietly_and_cancels_it_in_the_guest(running: Daemo
     """With a terminal, as people press it."""
     master, slave = os.openpty()
     process = subprocess.Popen(
-        command_line(running.url, "view-dmesg", "-f"),
+        command_line(running.url, "dmesg", "-f"),
         stdin=slave,
         stdout=slave,
         stderr=subprocess.PIPE,

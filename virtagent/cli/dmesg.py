@@ -1,4 +1,4 @@
-"""``virtagent view-dmesg``."""
+"""``virtagent dmesg``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from virtagent.cli.durations import parse_moment
 from virtagent.cli.main import shared_options
 from virtagent.cli.output import Output, coloured
 from virtagent.cli.session import with_guest
@@ -15,6 +16,8 @@ from virtagent.cli.text import harmless, to_json
 from virtagent.errors import UsageError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from virtagent.api.log import KernelRecord
     from virtagent.host.guest import Guest
 
@@ -56,19 +59,34 @@ def as_text(record: KernelRecord, *, colours: bool) -> str:
     return f"-- {record.lost} records were lost here --\n{line}" if record.lost else line
 
 
-@click.command()
+async def since_boot(guest: Guest, moment: datetime) -> float:
+    """A moment as the kernel's log counts it: by the guest's clock and uptime."""
+    info = await guest.system.info()
+    return max(0.0, info.uptime - (info.time - moment).total_seconds())
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  virtagent --to web1 dmesg -l warn
+  virtagent --to web1 dmesg -f --since 10m
+  virtagent --to web1 dmesg --json | jq .message"""
+)
 @click.option("-f", "--follow", is_flag=True, help="Go on with new records as they come.")
 @click.option("-l", "--level", metavar="LEVEL", help=f"Only this level and graver ones: {', '.join(LEVELS)}.")
+@click.option("--since", metavar="TIME", help="Since '2026-01-31 12:00', 12:00, today, or 2h ago.")
 @shared_options
-def command(settings: Settings, follow: bool, level: str | None) -> int:
+def command(settings: Settings, follow: bool, level: str | None, since: str | None) -> int:
     """Print the guest's kernel log."""
     number, colours = parse_level(level), coloured()
+    moment = None if since is None else parse_moment(since)
 
     async def view(guest: Guest) -> None:
         from virtagent.service.streams import TypedStream  # noqa: PLC0415 - loads asyncio, see run()
 
         output = Output()
-        async with TypedStream.of(guest.log.kernel(follow=follow, level=number)) as records:
+        start = None if moment is None else await since_boot(guest, moment)
+        async with TypedStream.of(guest.log.kernel(follow=follow, level=number, since=start)) as records:
             async for record in records:
                 await output.line(to_json(record) if settings.json else as_text(record, colours=colours))
 

@@ -88,7 +88,7 @@ class ChannelLock:
         return self._file is not None
 
     def holder(self) -> str | None:
-        """Who holds the lock ("pid 4711 (virtagent view-dmesg -f) since 12:03"), or None; it may be this object."""
+        """Who holds the lock ("pid 4711 (virtagent dmesg -f) since 12:03"), or None; it may be this object."""
         for path in self._places(existing=True):
             if not os.access(path, os.F_OK):  # nothing is raised where there is nothing, as is usual
                 continue

@@ -336,6 +336,15 @@ async def receive(data: AsyncIterator[bytes], write: Callable[[list[bytes]], Non
         CallError: writing failed.
         VirtagentError: the stream failed; what it brought before has been written.
     """
+    try:
+        await _receive(data, write, visits)
+    finally:
+        aclose = getattr(data, "aclose", None)
+        if aclose is not None:
+            await aclose()
+
+
+async def _receive(data: AsyncIterator[bytes], write: Callable[[list[bytes]], None], visits: Visits) -> None:
     pieces: list[bytes] = []
     size = 0
     writing: asyncio.Future[None] | None = None

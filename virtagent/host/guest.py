@@ -8,15 +8,15 @@ from typing import Any, cast
 from virtagent.api.accounts import Accounts
 from virtagent.api.agent import Agent
 from virtagent.api.config import Config
-from virtagent.api.files import Files
-from virtagent.api.health import Health
 from virtagent.api.hardware import Hardware
+from virtagent.api.health import Health
 from virtagent.api.kv import Kv
 from virtagent.api.log import Log
 from virtagent.api.network import Network
 from virtagent.api.units import Units
 from virtagent.host.capabilities import Capabilities
 from virtagent.host.events import GuestEvents
+from virtagent.host.files import GuestFiles
 from virtagent.host.jobs import GuestJobs
 from virtagent.host.power import GuestPower
 from virtagent.host.processes import GuestProcesses
@@ -76,9 +76,9 @@ class _Stubs:
         return GuestEvents(cast(Caller, self))
 
     @cached_property
-    def files(self) -> Files:
+    def files(self) -> GuestFiles:
         """Files of the guest."""
-        return stub(Files, cast(Caller, self))
+        return GuestFiles(cast(Caller, self))
 
     @cached_property
     def health(self) -> Health:

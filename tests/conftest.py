@@ -1,4 +1,4 @@
-"""What tests of the guest's services share."""
+"""What tests of several parts share."""
 
 from __future__ import annotations
 

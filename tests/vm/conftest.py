@@ -15,7 +15,16 @@ from typing import Any
 
 import pytest
 
-from tests.vm.harness import HarnessError, Image, Machine, Snapshots, build_deb, build_debian, build_image, build_wheel
+from tests.vm.harness import (
+    HarnessError,
+    Image,
+    Machine,
+    Snapshots,
+    build_bundle,
+    build_debian,
+    build_image,
+    build_wheel,
+)
 from tests.vm.talk import AGENT, AGENT_FILES, IMPATIENT_AGENT, PORT
 
 GUEST_EXTRAS = ("cli", "guest")
@@ -124,7 +133,14 @@ async def impatient_guest(machine_factory: MachineFactory, agent_image: Image) -
 def deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Debian package of the agent, built."""
     with _missing_skips():
-        return build_deb(tmp_path_factory.mktemp("deb"))
+        return build_bundle("deb", tmp_path_factory.mktemp("deb"))
+
+
+@pytest.fixture(scope="session")
+def pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The agent in a single file, built."""
+    with _missing_skips():
+        return build_bundle("pyz", tmp_path_factory.mktemp("pyz"))
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from .image import Image, build_image
 from .kernel import missing_packages
 from .machine import Machine, Snapshot
 from .snapshots import Snapshots
-from .wheel import build_deb, build_wheel
+from .wheel import build_bundle, build_wheel
 
 __all__ = [
     "GuestError",
@@ -24,7 +24,7 @@ __all__ = [
     "Snapshot",
     "Snapshots",
     "blob_digest",
-    "build_deb",
+    "build_bundle",
     "build_debian",
     "build_image",
     "build_wheel",

@@ -178,8 +178,14 @@ class Machine:
 
     async def shell(self, command: str, timeout: float = TIMEOUT) -> str:
         """Run `command` in the guest's busybox shell and return its output; GuestError if it fails."""
-        run = f"subprocess.run({command!r}, shell=True, check=True, capture_output=True, text=True).stdout"
-        printed: str = await self.control(f"import subprocess; {run}", timeout)
+        source = (
+            "import subprocess\n"
+            f"done = subprocess.run({command!r}, shell=True, capture_output=True, text=True)\n"
+            "if done.returncode:\n"
+            "    raise RuntimeError(f'{done.args}: status {done.returncode}: {done.stderr or done.stdout}')\n"
+            "done.stdout"
+        )
+        printed: str = await self.control(source, timeout)
         return printed
 
     async def agent_pid(self) -> int:

@@ -29,15 +29,15 @@ def build_wheel(out: Path, source: Path = REPOSITORY) -> Path:
     return wheels[0]
 
 
-def build_deb(out: Path, source: Path = REPOSITORY) -> Path:
-    """Build the Debian package of `source` into the directory `out` and return its path, as `make deb` does.
+def build_bundle(kind: str, out: Path, source: Path = REPOSITORY) -> Path:
+    """Build what guests install of `source`, "deb" or "pyz", into the empty directory `out` and return its path.
 
     Raises HarnessError with what the build complains of.
     """
-    command = [sys.executable, "-m", "bundling", "deb", "--out", str(out)]
+    command = [sys.executable, "-m", "bundling", kind, "--out", str(out)]
     built = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
-    packages = list(out.glob("*.deb"))
-    if built.returncode or len(packages) != 1:
-        complaint = (built.stderr.strip() or built.stdout.strip() or "no package came").splitlines()[-1]
-        raise HarnessError(f"the .deb cannot be built: {complaint}")
-    return packages[0]
+    made = list(out.glob(f"*.{kind}"))
+    if built.returncode or len(made) != 1:
+        complaint = (built.stderr.strip() or built.stdout.strip() or "nothing came").splitlines()[-1]
+        raise HarnessError(f"the .{kind} cannot be built: {complaint}")
+    return made[0]

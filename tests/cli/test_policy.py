@@ -247,6 +247,23 @@ async def test_the_call_and_the_signal_tell_the_same_of_what_is_under_way(tmp_pa
     assert "may admin by the default for unix: channels; 1 open, 0 denied" in log
 
 
+async def test_jobs_are_in_the_dump_and_in_the_log_without_their_command_lines(tmp_path: Path) -> None:
+    with daemon(tmp_path, "--heartbeat", "60") as guest:
+        async with virtagent.connect(guest.url) as peer:
+            job = await peer.call("jobs.start", command={"argv": ["sleep", "12345"]}, name="a long one")
+            held = (await peer.health.dump()).held
+            assert [(each["job"], each["name"], each["state"]) for each in held["jobs"]] == [
+                (job["job"], "a long one", "running")
+            ]
+            guest.process.send_signal(signal.SIGUSR1)
+            log = await asyncio.to_thread(guest.log_until, "task heartbeat at")
+            await peer.call("jobs.signal", job=job["job"], signal="KILL")
+    assert re.search(r"jobs: 1\n.*job 1, .*name a long one", log)
+    (line,) = [each for each in log.splitlines() if "jobs.start" in each]
+    assert '{"command": {"argv": ["sleep", "12345"]}, "name": "a long one"}: ok in ' in line
+    assert "12345" not in log.replace(line, "")
+
+
 # -- virtagent doctor -----------------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
+from typing import Any
+
+from msgspec import to_builtins
 
 from virtagent.api.health import Dump, Limits, PeerStatistics, RunningTask, UnderWay
 from virtagent.guest import facts
@@ -57,7 +60,7 @@ def make_dump(resources: Resources, asking: Peer | None = None) -> Dump:
             )
             for call in calls
         ],
-        held={noun: report() for noun, report in sorted(resources.reports.items())} if everything else {},
+        held=_held(resources) if everything else {},
         tasks=list(_tasks()) if everything else [],
     )
 
@@ -91,6 +94,10 @@ def peer_statistics(peer: Peer, access: Access) -> PeerStatistics:
     )
 
 
+def _held(resources: Resources) -> dict[str, list[dict[str, Any]]]:
+    return {noun: [to_builtins(each) for each in report()] for noun, report in sorted(resources.reports.items())}
+
+
 def _tasks() -> Iterable[RunningTask]:
     for task in sorted(asyncio.all_tasks(), key=asyncio.Task.get_name):
         stack = task.get_stack(limit=1)
@@ -122,6 +129,6 @@ def lines_of(dump: Dump) -> Iterable[str]:
     for noun, entries in dump.held.items():
         yield f"  {noun}: {len(entries)}"
         for entry in entries:
-            yield f"    {', '.join(f'{key} {value}' for key, value in entry.items())}"
+            yield f"    {', '.join(f'{key} {value}' for key, value in entry.items() if value not in ('', None))}"
     for task in dump.tasks:
         yield f"  task {task.name} at {task.where}"

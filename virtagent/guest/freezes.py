@@ -59,6 +59,7 @@ class Freezes:
         self._past: deque[tuple[str, FreezeEnd]] = deque(maxlen=REMEMBERED)
         self._choosing = asyncio.Lock()
         resources.on_stop(self._stop)
+        resources.reports["freezes"] = self.states
 
     async def freeze(
         self, mountpoints: Sequence[str] | None, *, deadline: float, hooks: bool, who: str = ""

@@ -43,6 +43,7 @@ class JobsService(GuestService, Jobs):
         self._reserved = 0
         self._last = 0
         self.resources.on_stop(self._children.stop)
+        self.resources.reports["jobs"] = lambda: [each.info(command=False) for each in self._jobs.values()]
 
     # -- starting ------------------------------------------------------------------------------------------------
 

@@ -557,7 +557,7 @@ async def test_an_allow_list_is_kept_to(tmp_path: Path) -> None:
             (["echo"], {"clear_env": True}, "clear_env"),
         ):
             with pytest.raises(PermissionDenied, match=words):
-                await guest.processes.capture(argv, **options)  # type: ignore[arg-type]
+                await guest.processes.capture(argv, **options)
         with pytest.raises(PermissionDenied, match="only those that it runs"):
             await guest.processes.signal(os.getppid(), "TERM")
         with pytest.raises(PermissionDenied, match="may run only"):

@@ -39,11 +39,13 @@ class ChildOutput:
         self._owed: dict[str, int] | None = None
         self._linger = 0.0
         self._wake: asyncio.Future[None] | None = None
+        self._hung_up = False
         self.held = False
         child.call_when_ended(self._on_end)
 
     def _on_end(self) -> None:
         """What lies in the pipes now is the process's own, as far as it is there."""
+        self._hung_up = False
         self._linger = self._loop.time() + LINGER
         self._owed = {name: _readable(self._child.descriptors.get(name)) for name in self._names}
         self._awake()
@@ -73,6 +75,8 @@ class ChildOutput:
         if descriptor is None:
             self._names.remove(name)
             return b""
+        if self._hung_up and self._owed is None:
+            return b""
         over = self._owed is not None and self._owed[name] <= 0 and self._loop.time() >= self._linger
         try:
             data = os.read(descriptor, CHUNK)
@@ -81,7 +85,11 @@ class ChildOutput:
             if over:
                 self._close(name)
             return b""
-        except OSError:  # EIO: nobody has the terminal open any more (ioctl_tty(2))
+        except OSError:  # EIO: nobody has the terminal open (any more)
+            if self._owed is None:
+                # To close our end now would kill the process by SIGHUP, before it has come to its own end.
+                self._hung_up = True
+                return b""
             data = b""
         if data and over:
             self.held = True
@@ -98,7 +106,7 @@ class ChildOutput:
 
     async def _wait(self) -> None:
         wake = self._wake = self._loop.create_future()
-        descriptors = [self._child.descriptors[name] for name in self._names]
+        descriptors = [] if self._hung_up else [self._child.descriptors[name] for name in self._names]
         timer = None if self._owed is None else self._loop.call_at(self._linger, self._awake)
         for each in descriptors:
             self._loop.add_reader(each, self._awake)

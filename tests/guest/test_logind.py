@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,9 @@ from dbus_fast import PropertyAccess
 from dbus_fast.aio import MessageBus
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_property
 
+from tests.guest.message_bus import message_bus
 from virtagent.errors import Unavailable
 from virtagent.guest.logind import MANAGER, NAME, list_sessions
-
-CONFIGURATION = """<busconfig><type>session</type><listen>unix:path={socket}</listen><policy context="default">
-<allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy>
-</busconfig>"""
 
 
 class Manager(ServiceInterface):
@@ -69,17 +65,8 @@ class Session(ServiceInterface):
 @pytest.fixture
 def bus(tmp_path: Path) -> Iterator[str]:
     """A bus of our own; its address."""
-    socket = tmp_path / "bus"
-    (tmp_path / "bus.conf").write_text(CONFIGURATION.format(socket=socket))
-    command = ["dbus-daemon", f"--config-file={tmp_path}/bus.conf", "--nofork", "--print-address=1"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as daemon:
-        assert daemon.stdout is not None
-        try:
-            daemon.stdout.readline()
-            yield f"unix:path={socket}"
-        finally:
-            daemon.terminate()
-            daemon.wait(30)
+    with message_bus(tmp_path) as address:
+        yield address
 
 
 async def serve(address: str, sessions: dict[str, Session | None]) -> MessageBus:

@@ -141,7 +141,7 @@ class BlockDevices:
             unit=unit,
             serial=self._serial(folder),
             wwn=_line(folder / "wwid") or _line(folder / "device" / "wwid"),
-            ccw=next((part for part in parts if _CCW.fullmatch(part)), ""),
+            ccw=next((part for part in reversed(parts) if _CCW.fullmatch(part)), ""),
         )
 
     def _bus_type(self, folder: Path, parts: tuple[str, ...], scsi: bool) -> str:

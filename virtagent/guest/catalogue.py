@@ -20,6 +20,7 @@ log = logging.getLogger("virtagent.daemon")
 SERVICES: Mapping[str, str] = {
     "accounts": "virtagent.guest.accounts:AccountsService",
     "bench": "virtagent.guest.bench:BenchService",
+    "clipboard": "virtagent.guest.clipboard:ClipboardService",
     "config": "virtagent.guest.config:ConfigService",
     "events": "virtagent.guest.events:EventsService",
     "files": "virtagent.guest.files:FilesService",
@@ -38,7 +39,7 @@ SERVICES: Mapping[str, str] = {
 }
 """Where the class of each service is; it is made with the agent's :class:`Resources`."""
 
-DIGEST = "ce458e9dddd27131"
+DIGEST = "be184f7b5be34b60"
 """The digest of the methods of all these (``schema_digest``). ``make digest`` writes it; a test says when to."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from virtagent.errors import FailedPrecondition
 
@@ -14,6 +15,7 @@ class Frozen:
 
     def __init__(self) -> None:
         self._devices: dict[int, str] = {}
+        self._thawed: dict[str, Callable[[], object]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._devices)
@@ -24,7 +26,19 @@ class Frozen:
 
     def discard(self, device: int) -> None:
         """It has been thawed."""
-        self._devices.pop(device, None)
+        if self._devices.pop(device, None) is not None:
+            thawed, self._thawed = self._thawed, {}
+            for callback in thawed.values():
+                callback()
+
+    def when_thawed(self, who: str, callback: Callable[[], object]) -> None:
+        """Have something done once, after the next thaw of a filesystem; it may be called in any thread.
+
+        Args:
+            who: a name; each has one callback at a time.
+            callback: it must neither block nor raise.
+        """
+        self._thawed[who] = callback
 
     def check(self, device: int) -> None:
         """Refuse to write to a frozen filesystem: it would hang until the thaw.

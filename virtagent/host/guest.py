@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from virtagent.api.accounts import Accounts
 from virtagent.api.agent import Agent
+from virtagent.api.clipboard import Clipboard
 from virtagent.api.config import Config
 from virtagent.api.hardware import Hardware
 from virtagent.api.health import Health
@@ -119,6 +120,11 @@ class _Stubs:
     def config(self) -> Config:
         """Configuration of the guest, piece by piece."""
         return stub(Config, cast(Caller, self))
+
+    @cached_property
+    def clipboard(self) -> Clipboard:
+        """Clipboards of the guest's desktop sessions."""
+        return stub(Clipboard, cast(Caller, self))
 
     @cached_property
     def rpc(self) -> Introspection:

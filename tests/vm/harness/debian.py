@@ -151,7 +151,7 @@ def _disk(kernel: Kernel, base: Path, package: Path | None) -> Path:
             options = ["-q", "-t", "ext4", "-O", "^has_journal", "-E", "root_owner=0:0", "-d", scratch]
             _run("mke2fs", *options, str(path), DISK_SIZE)
 
-    return cached("disks", f"{digest(parts)}.ext4", build, keep=2)
+    return cached("disks", f"{digest(parts)}.ext4", build, keep=4)
 
 
 def _furnish(root: Path, kernel: Kernel) -> None:

@@ -32,7 +32,14 @@ Follow = Callable[[Order, int], AsyncGenerator["Sample", None]]
 AROUND = 6
 """Lines that are not processes, at least."""
 
+NARROW = 90
+LEFT_OUT = ("STATE", "TIME", "THREADS")
+"""Columns of a terminal below which these are left out, so that commands have room."""
+
 BAR = 30
+
+AGAIN = "r"
+"""The key that begins anew; a terminal that has grown presses it, since it shows more processes."""
 
 
 class TopScreen:
@@ -56,12 +63,14 @@ class TopScreen:
             return Group(Text(f"{self.name}: waiting for the first sample ..."))
         head = [self._title(self.sample, width), *self._bars(self.sample)]
         head += [Text(f"{name + ':':11} {text}", no_wrap=True, overflow="ellipsis") for name, text in self._rest()]
-        return Group(*head, Text(""), self._processes(self.sample, height - len(head) - 3))
+        return Group(*head, Text(""), self._processes(self.sample, width, height - len(head) - 3))
 
     def _title(self, sample: Sample, width: int) -> Text:
         keys = "q quit  c cpu  m memory  space " + ("go on" if self.paused else "stop")
-        left = one_line(f"{self.name}  {sample.time.astimezone():%T}{'  stopped' if self.paused else ''}")
-        return Text(f"{left}{keys:>{max(width - len(left), len(keys) + 2)}}", style="bold", no_wrap=True)
+        state = "stopped  " if self.paused else ""
+        left = one_line(f"{sample.time.astimezone():%T}  {state}{self.name}")
+        room = width - len(left)
+        return Text(left + (f"{keys:>{room}}" if room > len(keys) else ""), style="bold", no_wrap=True)
 
     def _bars(self, sample: Sample) -> Iterator[Text]:
         if sample.cpu is not None:
@@ -75,9 +84,10 @@ class TopScreen:
         assert self.sample is not None
         return [(name, text) for name, text in head_lines(self.sample) if name not in ("cpu", "memory")]
 
-    def _processes(self, sample: Sample, rows: int) -> Table:
+    def _processes(self, sample: Sample, width: int, rows: int) -> Table:
         table = Table(box=None, header_style="reverse", pad_edge=False, expand=True)
-        for heading in PROCESS_HEADINGS:
+        shown = [each for each in PROCESS_HEADINGS if width >= NARROW or each not in LEFT_OUT]
+        for heading in shown:
             numeric = heading in ("PID", "CPU", "TIME", "MEMORY", "THREADS")
             marked = heading == {"cpu": "CPU", "memory": "MEMORY"}[self.order]
             table.add_column(
@@ -88,7 +98,8 @@ class TopScreen:
                 ratio=1 if heading == "COMMAND" else None,
             )
         for pid, each in sorted_processes(sample, self.order)[: max(rows, 0)]:
-            table.add_row(*map(Text, map(one_line, process_row(pid, each))))
+            cells = dict(zip(PROCESS_HEADINGS, process_row(pid, each), strict=True))
+            table.add_row(*(Text(one_line(cells[heading])) for heading in shown))
         return table
 
 
@@ -161,8 +172,17 @@ async def watch_live(screen: TopScreen, follow: Follow, keys: Keys | None = None
     def redraw() -> None:
         live.update(screen.lines(console.width, console.height), refresh=True)
 
+    asked = 0
+
+    def on_resize() -> None:
+        redraw()
+        if console.height - AROUND > asked:
+            keys.pressed.put_nowait(AGAIN)
+
     async def show() -> None:
-        samples = follow(screen.order, max(console.height - AROUND, 1))
+        nonlocal asked
+        asked = max(console.height - AROUND, 1)
+        samples = follow(screen.order, asked)
         async with aclosing(samples) as stream:
             async for sample in stream:
                 # The first one after a change of the order has no percentages; what is shown still has.
@@ -171,7 +191,7 @@ async def watch_live(screen: TopScreen, follow: Follow, keys: Keys | None = None
                     redraw()
 
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGWINCH, redraw)
+    loop.add_signal_handler(signal.SIGWINCH, on_resize)
     try:
         with keys.reading(), live:
             redraw()
@@ -195,6 +215,8 @@ async def _one_order(screen: TopScreen, show: Callable[[], Any], keys: Keys, red
             key = pressing.result()
             if key in "qQ\x1b":
                 return False
+            if key == AGAIN:
+                return True
             if key == " ":
                 screen.paused = not screen.paused
                 redraw()

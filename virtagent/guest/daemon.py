@@ -22,7 +22,8 @@ from virtagent.guest.installed import installed_handlers
 from virtagent.guest.notify_socket import notify_manager
 from virtagent.guest.presence import Presence
 from virtagent.guest.resources import Resources
-from virtagent.guest.runtime import start_reason
+from virtagent.guest.runtime import freezes_left, start_reason
+from virtagent.guest.sessions import SessionSocket
 from virtagent.guest.watchdog import LoopWatchdog
 from virtagent.peer.listening import Listening
 from virtagent.peer.state import PeerState
@@ -67,6 +68,7 @@ class Daemon:
         self._presence = Presence(self._agent, reason)
         self._resources.events.publish("agent.up", reason=reason, version=__version__, boot_id=facts.boot_id())
         self._channels: list[Listening] = []
+        self._sessions = SessionSocket(self._resources)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
@@ -82,6 +84,8 @@ class Daemon:
         """
         self._handle_signals()
         self._channels = self._resources.channels = self._make_channels()
+        if freezes_left():
+            self._spawn(_thaw_what_is_left(), "thaw")
         with LoopWatchdog():
             try:
                 devices = [each for each in self._channels if not virtagent_transports.can_listen(each.url)]
@@ -89,6 +93,7 @@ class Daemon:
                     if channel not in devices:
                         await channel.start()
                         log.info("serving %s", channel.url)
+                await self._sessions.start()
                 for channel in devices:
                     self._spawn(self._serve_device(channel), f"serve {channel.url}")
                 if self._options.heartbeat:
@@ -207,6 +212,7 @@ class Daemon:
             task.cancel()
         await self._presence.down(reason, message)
         await self._resources.stop(reason, message)
+        await self._sessions.stop(reason, message)
         # A machine that goes down kills what runs; who waits for it is to know at once (rule G1).
         drain = 0.0 if reason in ("shutdown", "reboot") else None
         await asyncio.gather(*(each.aclose(reason, message, drain=drain) for each in self._channels))
@@ -222,6 +228,14 @@ def _manager_watchdog() -> ManagerWatchdog:
     from virtagent.guest.manager_watchdog import ManagerWatchdog  # noqa: PLC0415 - where a manager watches only
 
     return ManagerWatchdog()
+
+
+async def _thaw_what_is_left() -> None:
+    from virtagent.guest.freeze_record import thaw_what_is_left  # noqa: PLC0415 - hardly ever needed
+
+    thawed = await asyncio.to_thread(thaw_what_is_left)
+    if thawed:
+        log.warning("thawed what an earlier agent had left frozen: %s", ", ".join(thawed))
 
 
 def _mention(channel: Listening) -> None:

@@ -19,6 +19,7 @@ from virtagent.api.storage import Freeze, FreezeEnd, FreezeHook, FreezeStatus, F
 from virtagent.errors import Aborted, CallError, FailedPrecondition, PermissionDenied, Unavailable
 from virtagent.guest import freeze_keeper
 from virtagent.guest.freeze_quiet import Quiet
+from virtagent.guest.freeze_record import FreezeRecord
 from virtagent.guest.freeze_targets import FreezeTarget
 from virtagent.guest.frozen import Frozen
 
@@ -69,6 +70,7 @@ class FreezeLease:
     ) -> None:
         self.name = secrets.token_hex(4)
         self.changed = asyncio.Event()
+        self._record = FreezeRecord(self.name)
         self.on_end: Callable[[], object] = bool
         self._targets = targets
         self._hooks = hooks
@@ -152,6 +154,8 @@ class FreezeLease:
             for each in self._targets:
                 for device in each.devices:
                     self._frozen.add(device, each.mount.mountpoint)
+            assert self._process is not None
+            self._record.write(self.mountpoints, self._hooks, self._process.pid)
             self._send(f"freeze {seconds!r}")
             await self._settled.wait()
         except BaseException:
@@ -313,6 +317,7 @@ class FreezeLease:
                 self._frozen.discard(device)
             each.close()
         self._quiet.leave(self)
+        self._record.remove()
         self._settled.set()
         self.changed.set()
         self.on_end()

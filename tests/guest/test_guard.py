@@ -25,6 +25,7 @@ from virtagent.guest.grants import Access, Grant, Grants
 from virtagent.guest.guard import Guard
 from virtagent.guest.peer_identity import PeerIdentity
 from virtagent.peer.handler import Handler
+from virtagent.peer.stream import OutgoingStream
 from virtagent.service.options import method
 from virtagent.service.service import Service, handlers_of
 from virtagent.service.serving import router_of
@@ -285,12 +286,34 @@ async def test_a_stream_that_is_sent_may_have_so_many_bytes() -> None:
         for _ in range(count):
             yield b"12345"
 
-    from virtagent.peer.stream import OutgoingStream
-
     async with granted("admin", bytes=10) as setting, asyncio.timeout(LIMIT):
         assert await setting.host.call("machine.write", data=OutgoingStream(chunks(2), "bytes")) == 10
         with pytest.raises(ResourceExhausted, match="more than 10 bytes"):
             await setting.host.call("machine.write", data=OutgoingStream(chunks(3), "bytes"))
+
+
+async def test_a_stream_that_the_handler_does_not_read_is_ended_with_its_call() -> None:
+    """It is reset at once, and not some time later when somebody collects garbage (rule T11)."""
+    setting = granted("admin")
+
+    async def ignore(context: Any, params: Any) -> None:
+        kept.append(params)
+
+    kept: list[Any] = []
+    setting.router.add(setting.guard(Handler("raw.ignore", "task", ignore)))
+    ended = asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield bytes(1000)
+        finally:
+            ended.set()
+
+    async with setting, asyncio.timeout(LIMIT):
+        await setting.host.call("raw.ignore", data=OutgoingStream(endless(), "bytes"))
+        await ended.wait()
+        assert kept
 
 
 async def test_a_stream_that_is_received_may_have_so_many_bytes() -> None:
@@ -384,8 +407,6 @@ async def test_what_a_peer_sends_as_a_stream_is_written_down_by_its_size() -> No
     async def chunks() -> AsyncIterator[bytes]:
         yield b"secret text"
 
-    from virtagent.peer.stream import OutgoingStream
-
     async with granted("files-write") as setting, asyncio.timeout(LIMIT):
         await setting.host.call("machine.write", data=OutgoingStream(chunks(), "bytes"))
     assert '{"data": "<stream>"}: ok in' in setting.audit.lines[0]
@@ -418,8 +439,6 @@ async def test_handlers_without_annotations_get_the_streams_that_they_know() -> 
 
     async def chunks() -> AsyncIterator[bytes]:
         yield b"12345"
-
-    from virtagent.peer.stream import OutgoingStream
 
     async with setting, asyncio.timeout(LIMIT):
         assert await setting.host.call("raw.sink", data=OutgoingStream(chunks(), "bytes")) == 5

@@ -241,11 +241,13 @@ class CountedArgument(AsyncIterator[Any]):
 
     def __init__(self, stream: AsyncIterable[Any], call: OpenCall, limit: int | None) -> None:
         self._stream = stream
-        self._iterator = aiter(stream)
+        self._iterator: AsyncIterator[Any] | None = None  # who asks for it takes the stream, so not before it is read
         self._call = call
         self._limit = limit
 
     async def __anext__(self) -> Any:
+        if self._iterator is None:
+            self._iterator = aiter(self._stream)
         item = await anext(self._iterator)
         if isinstance(item, bytes):
             self._call.received += len(item)

@@ -42,7 +42,7 @@ def test_info_tells_what_the_guest_is(running: Daemon) -> None:
 def test_a_file_comes_byte_by_byte_as_it_is(running: Daemon, tmp_path: Path) -> None:
     data = os.urandom(700_000)
     (tmp_path / "data").write_bytes(data)
-    command = command_line(running.url, "view-file", str(tmp_path / "data"))
+    command = command_line(running.url, "cat", str(tmp_path / "data"))
     done = subprocess.run(
         command, stdout=subprocess.PIPE, env=environment(tmp_path), timeout=LIMIT, check=True, stdin=subprocess.DEVNULL
     )
@@ -59,7 +59,7 @@ def test_a_file_comes_byte_by_byte_as_it_is(running: Daemon, tmp_path: Path) -> 
 
 
 def test_a_reader_that_leaves_ends_the_program_quietly(running: Daemon) -> None:
-    process = start(running.directory, running.url, ["view-file", "/dev/zero"], stderr=subprocess.PIPE)
+    process = start(running.directory, running.url, ["cat", "/dev/zero"], stderr=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.read(10)
@@ -128,9 +128,9 @@ def test_guests_are_listed_and_the_only_one_is_the_default(running: Daemon, tmp_
         (["call", "files.stat", "path=3"], 1, "argument 'path': expected str"),
         (["call", "files.stat", "a=1", "b"], 2, "'b' has no name; write KEY=b"),
         (["call", "files.stat", '{"a'], 2, "is no JSON"),
-        (["view-file", "/nope"], 1, "/nope: No such file or directory"),
-        (["view-file", "/etc"], 1, "is a directory"),
-        (["view-file", "/etc/passwd", "--length", "x"], 2, "is no number of bytes"),
+        (["cat", "/nope"], 1, "/nope: No such file or directory"),
+        (["cat", "/etc"], 1, "is a directory"),
+        (["cat", "/etc/passwd", "--length", "x"], 2, "is no number of bytes"),
         (["dmesg", "--level", "loud"], 2, "'loud' is no level; write one of emerg"),
         (["bogus"], 2, "No such command 'bogus'"),
         (["ping", "--timeout", "0"], 2, "positive number of seconds"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import AsyncIterator, Generator, Iterable
+from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -86,19 +86,17 @@ def _entry(path: str, state: os.stat_result, target: str | None) -> Entry:
     )
 
 
-def compare(source: dict[str, Entry], target: dict[str, Entry], *, equal: Iterable[str] = ()) -> Difference:
-    """What differs by kind, size and time, and in links by where they lead; modes without set-user-ID bits.
+def compare(source: dict[str, Entry], target: dict[str, Entry]) -> Difference:
+    """What differs by kind, size, time and mode (without set-user-ID bits), and in links by where they lead.
 
     Args:
         source, target: what is there, and what is to become like it.
-        equal: files that have the same content though their times differ (or the other way round, were left out).
     """
-    same = set(equal)
     copy: list[str] = []
     size = 0
     for path in sorted(source, key=lambda each: each.split("/")):
         ours, theirs = source[path], target.get(path)
-        if ours.kind in ("socket", "unknown") or (path not in (".",) and path in same):
+        if ours.kind in ("socket", "unknown"):
             continue
         if theirs is None or _differs(ours, theirs):
             copy.append(path)

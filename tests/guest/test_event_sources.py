@@ -306,3 +306,14 @@ async def test_the_kinds_are_told_as_the_table_has_them() -> None:
     assert {each.kind: (each.source, each.fields) for each in told} == {
         name: (kind.source, dict(kind.fields)) for name, kind in KINDS.items()
     }
+
+
+def test_the_documentation_has_the_table_of_kinds() -> None:
+    page = (GUEST.parents[1] / "docs" / "services" / "events.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| `") and line.count(" | ") == 3]
+    shown = [
+        f"| `{name}` | {kind.source and f'`{kind.source}`'} | {kind.summary} | "
+        f"{'; '.join(f'`{field}`: {meaning}' for field, meaning in kind.fields.items())} |"
+        for name, kind in KINDS.items()
+    ]
+    assert rows[-len(shown) :] == shown

@@ -168,6 +168,11 @@ KINDS: Mapping[str, Kind] = {
     "clipboard.changed": Kind(
         "",
         "the clipboard of a user's session has other content; a session helper has to run there",
-        {"user": "whose", "session": "which", "types": "the MIME types that there are", "size": "bytes of the content"},
+        {
+            "user": "whose",
+            "session": "which",
+            "selection": "`clipboard` or `primary`",
+            "types": "the MIME types that there are",
+        },
     ),
 }

@@ -93,6 +93,12 @@ def test_verdicts_have_words() -> None:
     assert [each.verdict for each in (ok("x"), warn("x", "y"), fail("x", "y"))] == ["ok", "warn", "fail"]
 
 
+def test_each_library_that_is_asked_for_is_one_that_the_agent_loads() -> None:
+    sources = [each.read_text() for each in Path(doctor_agent.__file__).parent.glob("*.py")]
+    for name in doctor_agent.LIBRARIES:
+        assert any(f"from {name}" in text or f"import {name}" in text for text in sources), name
+
+
 # -- single checks, where the machine must be as it is said to be ------------------------------------------------------
 
 
@@ -116,7 +122,7 @@ def test_a_tool_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pa
     (tmp_path / "sh").chmod(0o755)
     found = doctor_agent.tools(Resources())
     assert found.verdict == "warn"
-    assert "systemctl (units by hand)" in found.message
+    assert "chpasswd (setting passwords)" in found.message
 
 
 def test_a_bus_that_answers_is_told_from_one_that_hangs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

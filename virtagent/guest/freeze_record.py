@@ -1,5 +1,5 @@
-"""What the agent freezes is written down in its runtime directory, for the next agent: should agent and watchdog process
-both be killed (``systemctl kill --signal=KILL``), that one thaws."""
+"""What the agent freezes is written down in its runtime directory: if it and the watchdog process are both killed
+(``systemctl kill --signal=KILL``), the next agent thaws."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import logging
 import os
 from collections.abc import Sequence
 
-from virtagent.guest.runtime import runtime_directory
+from virtagent.guest.runtime import freezes_directory
 
-__all__ = ["FreezeRecord", "directory", "thaw_what_is_left"]
+__all__ = ["FreezeRecord", "thaw_what_is_left"]
 
 log = logging.getLogger("virtagent.storage")
 
@@ -19,25 +19,20 @@ LARGEST = 1024 * 1024
 HOOK_TIMEOUT = 30.0
 
 
-def directory() -> str:
-    """One file for each freeze; in memory (/run), so that it can be written while disks are frozen."""
-    return os.path.join(runtime_directory(), "freezes")
-
-
 class FreezeRecord:
-    """The file of one freeze.
+    """The file of one freeze; /run is in memory, so that it can be written while disks are frozen.
 
     Args:
         name: of the lease.
     """
 
     def __init__(self, name: str) -> None:
-        self._path = os.path.join(directory(), name)
+        self._path = os.path.join(freezes_directory(), name)
 
     def write(self, mountpoints: Sequence[str], hooks: Sequence[str], keeper: int) -> None:
         """Before it begins; a directory that cannot be written is no reason not to freeze."""
         try:
-            os.makedirs(directory(), mode=0o700, exist_ok=True)
+            os.makedirs(freezes_directory(), mode=0o700, exist_ok=True)
             with open(self._path, "w", encoding="ascii") as file:
                 json.dump({"mountpoints": list(mountpoints), "hooks": list(hooks), "keeper": keeper}, file)
         except OSError as error:
@@ -56,11 +51,11 @@ def thaw_what_is_left() -> list[str]:
     """
     found: list[str] = []
     try:
-        names = sorted(os.listdir(directory()))
+        names = sorted(os.listdir(freezes_directory()))
     except OSError:
         return found
     for name in names:
-        path = os.path.join(directory(), name)
+        path = os.path.join(freezes_directory(), name)
         try:
             with open(path, encoding="ascii") as file:
                 record = json.loads(file.read(LARGEST))

@@ -8,7 +8,14 @@ import os
 from virtagent.guest import facts
 from virtagent.peer.identity import read_line
 
-__all__ = ["down_reason_file", "runtime_directory", "start_reason", "state_directory"]
+__all__ = [
+    "down_reason_file",
+    "freezes_directory",
+    "freezes_left",
+    "runtime_directory",
+    "start_reason",
+    "state_directory",
+]
 
 DIRECTORY = "/run/virtagent"
 STATE_DIRECTORY = "/var/lib/virtagent"
@@ -27,6 +34,19 @@ def state_directory() -> str:
 def down_reason_file() -> str:
     """Where an init system's script may write why the agent will be stopped: ``down-reason``, one word."""
     return os.path.join(runtime_directory(), "down-reason")
+
+
+def freezes_directory() -> str:
+    """Where freezes are written down while they last: one file each, in memory."""
+    return os.path.join(runtime_directory(), "freezes")
+
+
+def freezes_left() -> bool:
+    """Whether an earlier agent may have left filesystems frozen."""
+    try:
+        return bool(os.listdir(freezes_directory()))
+    except OSError:
+        return False
 
 
 def start_reason() -> str:

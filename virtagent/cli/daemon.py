@@ -83,7 +83,8 @@ def make_parser() -> Parser:
     parser = Parser(
         prog="virtagentd",
         description="The agent of a virtual machine: serves its host on one or more channels. virtagentd install makes "
-        "it a service of this guest, virtagentd uninstall takes it away; both have --help.",
+        "it a service of this guest, virtagentd uninstall takes it away, virtagentd session serves the clipboard of a "
+        "desktop session; each has --help.",
         epilog="Exit codes: 0 stopped by a signal, 1 unforeseen (see the log), 2 wrong usage, 3 no channel to serve.",
         allow_abbrev=False,
         formatter_class=PlainFormatter,
@@ -264,6 +265,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from virtagent.cli.installing import install_or_uninstall  # noqa: PLC0415 - once in a guest's life
 
         return install_or_uninstall(given)
+    if given[:1] == ["session"]:
+        from virtagent.cli import session_helper  # noqa: PLC0415 - in desktop sessions only
+
+        return session_helper.main(given[1:])
     options = make_parser().parse_args(given)
     code = EXIT_OK
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from importlib import import_module
 
 from virtagent.guest.resources import Resources
@@ -60,7 +61,13 @@ def services_later(
         guard: puts a check of the policy around a handler.
     """
 
-    def later(name: str) -> Callable[[], Iterable[Handler]]:
-        return lambda: [guard(each) for each in handlers_of(make_service(name, resources))]
+    return {name: partial(_make_guarded, name, resources, guard) for name in SERVICES}
 
-    return {name: later(name) for name in SERVICES}
+
+def _make_guarded(name: str, resources: Resources, guard: Callable[[Handler], Handler]) -> list[Handler]:
+    """The handlers of a service; of one that cannot be made here, none, so that the others are not lost with it."""
+    try:
+        return [guard(each) for each in handlers_of(make_service(name, resources))]
+    except Exception:
+        log.exception("the service %s cannot be made: its methods are missing", name)
+        return []

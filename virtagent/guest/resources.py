@@ -11,6 +11,7 @@ from virtagent.guest.configuration import Configuration
 from virtagent.guest.event_log import EventLog
 from virtagent.guest.frozen import Frozen
 from virtagent.guest.grants import Grants
+from virtagent.guest.sessions import Sessions
 
 if TYPE_CHECKING:
     from virtagent.guest.audit import Audit
@@ -40,8 +41,9 @@ class Resources:
         frozen: filesystems that must not be touched at the moment.
         grants: what each peer may do.
         channels: what the agent serves; none outside of the daemon.
-        reports: what services tell of what they hold, such as jobs, for the dump: plain data, by its noun.
+        reports: what services hold, such as jobs, for the dump: structs without secrets, by their noun.
         audit: writes down calls, once one was written down.
+        sessions: desktop sessions of users, whose helpers are connected.
     """
 
     def __init__(self, configuration: Configuration | None = None, grants: Grants | None = None) -> None:
@@ -50,8 +52,9 @@ class Resources:
         self.frozen = Frozen()
         self.grants = grants or Grants()
         self.channels: Sequence[Listening] = ()
-        self.reports: dict[str, Callable[[], list[dict[str, Any]]]] = {}
+        self.reports: dict[str, Callable[[], Sequence[Any]]] = {}
         self.audit: Audit | None = None
+        self.sessions = Sessions()
         self._on_stop: list[StopHook] = [self.events.stop]
 
     def on_stop(self, hook: StopHook) -> None:

@@ -11,12 +11,15 @@ import msgspec
 import pytest
 
 from tests.service.wire import Canned, Wire
-from virtagent.api import agent, bench, file_types, log, system
+from virtagent.api import agent, bench, file_types, hardware, log, network, stats, system
 from virtagent.api.agent import Agent, AgentEvents, Down, Heartbeat, Pong, Up
 from virtagent.api.bench import Bench
 from virtagent.api.file_types import FileStat
 from virtagent.api.files import Files
+from virtagent.api.hardware import Hardware
 from virtagent.api.log import KernelRecord, Log
+from virtagent.api.network import Network
+from virtagent.api.stats import Stats
 from virtagent.api.system import Kernel, OperatingSystem, System, SystemInfo
 from virtagent.errors import InvalidArgument
 from virtagent.service.options import method
@@ -24,11 +27,11 @@ from virtagent.service.service import Service, handlers_of, is_interface, method
 from virtagent.service.stub import stub
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
-INTERFACES = (Agent, AgentEvents, System, Files, Log, Bench)
+INTERFACES = (Agent, AgentEvents, System, Files, Log, Bench, Stats, Network, Hardware)
 STRUCTS = sorted(
     {
         each
-        for module in (agent, bench, file_types, log, system)
+        for module in (agent, bench, file_types, hardware, log, network, stats, system)
         for each in vars(module).values()
         if isinstance(each, type) and issubclass(each, msgspec.Struct) and each is not msgspec.Struct
     },
@@ -86,8 +89,25 @@ def test_the_names_of_the_services_and_methods_are_what_they_were() -> None:
                 "write",
             ],
         ),
-        ("log", ["kernel"]),
+        ("log", ["journal", "kernel"]),
         ("bench", ["echo", "environment", "sink", "source", "usage"]),
+        ("stats", ["changes", "sample", "took", "watch"]),
+        (
+            "network",
+            [
+                "add_address",
+                "add_route",
+                "dns",
+                "interfaces",
+                "neighbours",
+                "ports",
+                "remove_address",
+                "remove_route",
+                "routes",
+                "set_interface",
+            ],
+        ),
+        ("hardware", ["memory_blocks", "pci", "set_memory_blocks", "set_vcpus", "vcpus"]),
     ]
 
 

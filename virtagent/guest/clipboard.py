@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 
 from virtagent.api.clipboard import (
@@ -108,13 +108,12 @@ class ClipboardService(GuestService, Clipboard):
         grants = self.resources.grants
         with ExitStack() as held:
             held.enter_context(grants.hold(ctx, "watches", grants.of(ctx).watches))
-            watch = Watch(self, only, held.pop_all())
+            watch = Watch(self._forget, only, held.pop_all())
         self._watches.add(watch)
         self.resources.sessions.watchers.add(watch.take)
         return watch
 
-    def forget(self, watch: Watch) -> None:
-        """A watch has ended."""
+    def _forget(self, watch: Watch) -> None:
         self._watches.discard(watch)
         self.resources.sessions.watchers.discard(watch.take)
 
@@ -147,9 +146,9 @@ class Relayed(AsyncIterator[bytes]):
 class Watch(AsyncIterator[ClipboardChange]):
     """Changes until somebody has had enough, the session ends, or the agent goes."""
 
-    def __init__(self, service: ClipboardService, only: AttachedSession | None, held: ExitStack) -> None:
+    def __init__(self, forget: Callable[[Watch], None], only: AttachedSession | None, held: ExitStack) -> None:
         self._held = held
-        self._service = service
+        self._forget = forget
         self._only = only
         self._waiting: list[ClipboardChange] = []
         self._missed = 0
@@ -196,6 +195,6 @@ class Watch(AsyncIterator[ClipboardChange]):
     async def aclose(self) -> None:
         """Watch no longer."""
         self._over = True
-        self._service.forget(self)
+        self._forget(self)
         self._held.close()
         self._news.set()

@@ -76,8 +76,8 @@ def backend_of(environment: Mapping[str, str]) -> Backend:
     raise Unavailable("neither WAYLAND_DISPLAY nor DISPLAY is set: run this in a desktop session")
 
 
-class SessionHelper(SessionClipboard):
-    """Serves one clipboard.
+class SessionHelper:
+    """Offers one clipboard to the agent.
 
     Args:
         backend: how it is reached.
@@ -87,7 +87,6 @@ class SessionHelper(SessionClipboard):
     def __init__(self, backend: Backend, socket: str | None = None) -> None:
         self._backend = backend
         self._url = f"unix:{socket or os.path.join(runtime_directory(), SESSION_SOCKET)}"
-        self._setting = asyncio.Lock()
 
     async def run(self) -> None:
         """Serve until the session ends.
@@ -97,7 +96,7 @@ class SessionHelper(SessionClipboard):
         """
         watched = await self._backend.watchable()
         info = SessionInfo(kind=self._backend.kind, display=self._backend.display, watched=watched)
-        router = router_of([self])
+        router = router_of([ClipboardOfSession(self._backend)])
         options = peer_options(None, router, role="session")
         connecting = Connecting(lambda: ConnectingPeer(self._url, router, options), timeout=None, wait=True)
         async with connecting as peer:
@@ -132,7 +131,17 @@ class SessionHelper(SessionClipboard):
                 log.debug("a change was not told: %s", error)
         log.info("the session has ended")
 
-    # -- what the agent calls --------------------------------------------------------------------------------------
+
+class ClipboardOfSession(SessionClipboard):
+    """What the agent calls.
+
+    Args:
+        backend: how the clipboard is reached.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._setting = asyncio.Lock()
 
     async def types(self, *, selection: Selection) -> list[str]:
         return await self._backend.types(selection)

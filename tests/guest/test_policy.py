@@ -253,10 +253,11 @@ def test_each_channel_is_explained_with_the_rules_that_may_fit_it() -> None:
     ]
 
 
-def test_what_no_peer_can_reach_is_not_explained() -> None:
+def test_what_no_peer_can_reach_is_noted() -> None:
     assert explained(("tcp:127.0.0.1:1",), PolicyRule(), PolicyRule(roles=("admin",))) == [
         "channel tcp:127.0.0.1:1:",
         "  rule 1: nothing but what allow says",
+        "note: rule 2 of the policy is never reached: earlier ones fit all of its peers",
     ]
 
 

@@ -24,17 +24,23 @@ _DEFAULTS = {
 
 def explain(configuration: Configuration) -> Iterator[str]:
     """A line for each thing that people ask: who may do what on which channel; what is unusual."""
+    reached: set[int] = set()
     for channel in configuration.agent.channels:
         yield f"channel {channel}:"
         decided = False
         for number, rule in enumerate(configuration.policy, 1):
             if not decided and _may_fit(rule, channel):
+                reached.add(number)
                 decided = not any((rule.users, rule.groups, rule.certificates, rule.cids))
                 yield f"  rule {number}{_whom(rule)}: {_what(rule)}"
         if not decided:
             yield f"  {'others' if configuration.policy else 'each peer'}, by default: {_default(channel)}"
     for number, rule in enumerate(configuration.policy, 1):
-        if not any(_may_fit(rule, channel) for channel in configuration.agent.channels):
+        if number in reached:
+            continue
+        if any(_may_fit(rule, channel) for channel in configuration.agent.channels):
+            yield f"note: rule {number} of the policy is never reached: earlier ones fit all of its peers"
+        else:
             yield f"note: rule {number} of the policy fits none of the channels ({rule.channel})"
     for note in Policy(configuration.policy).notes:
         yield f"note: {note}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from virtagent.guest.event_sources import Source
@@ -30,6 +31,9 @@ IGNORED = frozenset(
     {"bdi", "cgroup", "drivers", "iommu", "module", "msi_bus", "queues", "slab", "workqueue", "watchdog"}
 )
 """Subsystems whose objects are the kernel's own affairs, and many."""
+
+BUFFER = 4 << 20
+"""Bytes of news that the kernel keeps for us: a whole machine's devices come at once (``udevadm trigger``)."""
 
 PER_TURN = 64
 """Events in a row before other work gets its turn; the socket holds the others."""
@@ -67,6 +71,8 @@ async def watch_devices(source: Source, origin: str = "") -> None:
     from pyudev import Context, Monitor  # noqa: PLC0415 - loads ctypes and libudev
 
     monitor = Monitor.from_netlink(Context(), origin or _origin())
+    with suppress(OSError):  # it needs CAP_NET_ADMIN
+        monitor.set_receive_buffer_size(BUFFER)
     monitor.start()
     source.ready()
     while True:

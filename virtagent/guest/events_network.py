@@ -48,6 +48,8 @@ class NetworkState:
     def take(self, message: Any) -> tuple[str, dict[str, Any]] | None:
         """Understand a message of the kernel; the event that it is, if it is one."""
         kind = message["header"]["type"]
+        if kind in (RTM_NEWLINK, RTM_DELLINK) and message["family"]:
+            return None  # a bridge's view of its port, or IPv6's of a link
         if kind == RTM_NEWLINK:
             return self._new_link(message)
         if kind == RTM_DELLINK:
@@ -61,8 +63,8 @@ class NetworkState:
 
     def _new_link(self, message: Any) -> tuple[str, dict[str, Any]] | None:
         index = message["index"]
-        if message.get("family"):
-            return None  # a bridge's port, or IPv6's view of a link
+        if message.get_attr("IFLA_MTU") is None:
+            return None  # a driver's own news (wireless), without the link's state
         link = {
             "interface": message.get_attr("IFLA_IFNAME"),
             "index": index,

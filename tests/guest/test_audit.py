@@ -203,3 +203,15 @@ def test_a_log_on_a_frozen_disk_is_not_written_to_until_the_thaw(
     assert len(caplog.records) == KEPT + 1
     assert '"number": 10}' in caplog.records[0].getMessage()
     assert '"number": "last"}' in caplog.records[-1].getMessage()
+
+
+def test_a_log_that_was_silenced_for_a_freeze_gets_its_lines_later(caplog: pytest.LogCaptureFixture) -> None:
+    audit = Audit(Frozen(), "/nonexistent/journal")
+    logging.disable(logging.CRITICAL)
+    try:
+        audit.done(RUN, open_call({"number": 1}), None)
+    finally:
+        logging.disable(logging.NOTSET)
+    assert caplog.records == []
+    audit.close()
+    assert '"number": 1}' in caplog.records[0].getMessage()

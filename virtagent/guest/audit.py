@@ -114,22 +114,31 @@ class Audit:
 
     def _log(self, text: str) -> None:
         """To the daemon's log, unless that would hang; what was kept until then comes first."""
+        self._kept.append(text)
+        if self._may_log():
+            self._flush()
+        elif len(self._kept) > KEPT:
+            self._kept.popleft()
+            self._dropped += 1
+
+    def _may_log(self) -> bool:
+        """Whether the log's filesystem is not frozen, and nobody silenced the log for the time of a freeze."""
         try:
             self._frozen.check(os.fstat(2).st_dev)
         except FailedPrecondition:
-            self._kept.append(text)
-            if len(self._kept) > KEPT:
-                self._kept.popleft()
-                self._dropped += 1
-            return
+            return False
         except OSError:
             pass  # no standard error; logging knows what to do
+        return log.isEnabledFor(logging.INFO)
+
+    def _flush(self) -> None:
         while self._kept:
             log.info("%s", self._kept.popleft())
-        log.info("%s", text)
 
     def close(self) -> None:
         """Write no more."""
+        if self._may_log():
+            self._flush()
         self._journal.close()
 
 

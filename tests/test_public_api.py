@@ -58,7 +58,7 @@ def test_the_types_of_public_names_are_seen_by_mypy(tmp_path: Path) -> None:
         command, capture_output=True, text=True, timeout=55, check=False, cwd=Path(__file__).parent.parent
     )
     assert done.stdout.count('Revealed type is "builtins.str"') + done.stdout.count('Revealed type is "str"') == 2
-    assert '"System" has no attribute "inof"' in done.stdout
+    assert '"GuestSystem" has no attribute "inof"' in done.stdout
     assert "conect" in done.stdout
 
 

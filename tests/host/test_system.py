@@ -120,3 +120,11 @@ async def test_the_stubs_own_methods_are_there_too() -> None:
     system = held(Guest(10**15))
     assert (await system.time()).realtime > time.time_ns()
     assert {"drift", "info", "synchronize", "users"} <= set(dir(system))
+
+
+async def test_what_neither_has_is_told_with_what_is_near() -> None:
+    system = held(Guest(0))
+    with pytest.raises(AttributeError, match="did you mean info"):
+        system.inof  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(AttributeError, match="_nope"):
+        system._nope  # type: ignore[attr-defined]  # noqa: B018

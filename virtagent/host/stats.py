@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from virtagent.api.stats import Group, Ranking, Sample, Stats
+from virtagent.host.delegate import Delegate
 from virtagent.host.merge_patch import apply_patch
 from virtagent.peer.caller import Caller
 from virtagent.service.annotation import converter
@@ -18,7 +19,7 @@ __all__ = ["GuestStats"]
 if TYPE_CHECKING:
     _Base = Stats
 else:
-    _Base = object
+    _Base = Delegate
 
 
 class GuestStats(_Base):
@@ -26,12 +27,6 @@ class GuestStats(_Base):
 
     def __init__(self, caller: Caller) -> None:
         self._stub = stub(Stats, caller)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stub, name)
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *dir(self._stub)})
 
     async def follow(
         self,

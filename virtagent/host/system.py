@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from virtagent.api.system import LONGEST_SLEW, ClockChange, System
 from virtagent.errors import FailedPrecondition, UsageError
+from virtagent.host.delegate import Delegate
 from virtagent.host.drift import Drift, Exchange, drift_of
 from virtagent.peer.caller import Caller
 from virtagent.service.stub import stub
@@ -21,7 +22,7 @@ MOST_SAMPLES = 1000
 if TYPE_CHECKING:
     _Base = System
 else:
-    _Base = object
+    _Base = Delegate
 
 
 class Synchronized(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,12 +44,6 @@ class GuestSystem(_Base):
 
     def __init__(self, caller: Caller) -> None:
         self._stub = stub(System, caller)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stub, name)
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *dir(self._stub)})
 
     async def drift(self, samples: int = SAMPLES) -> Drift:
         """Measure how far the guest's clock is ahead of this machine's, over the channel.

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from virtagent.guest.events_devices import device_event
 from virtagent.guest.events_memory import OomKills
 from virtagent.guest.events_mounts import compare
-from virtagent.guest.events_network import RTM_DELADDR, RTM_DELLINK, RTM_NEWADDR, RTM_NEWLINK, NetworkState
 from virtagent.guest.events_pressure import parse_pressure
 from virtagent.guest.events_units import unit_of
 from virtagent.guest.mounts import Mount
@@ -144,52 +143,3 @@ def test_a_units_name_is_in_its_objects_path() -> None:
     path = "/org/freedesktop/systemd1/unit/"
     assert unit_of(path + "cron_2eservice") == "cron.service"
     assert unit_of(path + "dev_2ddisk_2dby_5cx2duuid_2eswap") == "dev-disk-by\\x2duuid.swap"
-
-
-class Netlink(dict[str, Any]):
-    """A message of the kernel as pyroute2 gives it."""
-
-    def __init__(self, kind: int, attributes: dict[str, Any], **fields: Any) -> None:
-        super().__init__(header={"type": kind}, **fields)
-        self._attributes = attributes
-
-    def get_attr(self, name: str) -> Any:
-        return self._attributes.get(name)
-
-
-def link(kind: int = RTM_NEWLINK, *, flags: int = 1, family: int = 0, mtu: int | None = 1500) -> Netlink:
-    attributes = {"IFLA_IFNAME": "eth0", "IFLA_OPERSTATE": "UP", "IFLA_CARRIER": 1, "IFLA_MTU": mtu}
-    return Netlink(kind, attributes, index=2, flags=flags, family=family)
-
-
-def address(kind: int = RTM_NEWADDR) -> Netlink:
-    attributes = {"IFA_LOCAL": "192.0.2.1", "IFA_ADDRESS": "192.0.2.2", "IFA_LABEL": "eth0:1"}
-    return Netlink(kind, attributes, index=2, prefixlen=32, family=2)
-
-
-def test_what_the_kernel_says_of_links_twice_is_told_once() -> None:
-    state = NetworkState()
-
-    def kinds(*messages: Netlink) -> list[str | None]:
-        return [None if told is None else told[0] for told in map(state.take, messages)]
-
-    assert kinds(link(RTM_DELLINK), link(), link()) == [None, "link.added", None]
-    assert kinds(link(flags=0), link(flags=0), link(mtu=9000, flags=0)) == ["link.changed", None, "link.changed"]
-    # A port leaves its bridge, IPv6 tells of its settings, a driver has news of its own.
-    assert kinds(link(RTM_DELLINK, family=7), link(family=10, flags=0), link(mtu=None)) == [None, None, None]
-    assert kinds(link(RTM_DELLINK), link(RTM_DELLINK)) == ["link.removed", None]
-
-
-def test_an_address_that_is_only_renewed_is_not_told_again() -> None:
-    state = NetworkState()
-    state.take(link())
-    told = state.take(address())
-    assert told == (
-        "address.added",
-        {"interface": "eth0", "index": 2, "address": "192.0.2.1", "prefix": 32, "family": "ipv4"},
-    )
-    assert state.take(address()) is None
-    gone = state.take(address(RTM_DELADDR))
-    assert gone is not None
-    assert gone[0] == "address.removed"
-    assert state.take(address(RTM_DELADDR)) is None

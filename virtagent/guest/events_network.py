@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import socket
-import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from virtagent.guest.event_sources import Source
 from virtagent.guest.readable import wait_readable
+from virtagent.guest.rtnetlink import (
+    DONE,
+    ERROR,
+    IFA_LABEL,
+    IFLA_CARRIER,
+    IFLA_IFNAME,
+    IFLA_MTU,
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_GETADDR,
+    RTM_GETLINK,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    RouteMessage,
+    dump_request,
+    parse_messages,
+)
 
 __all__ = ["NetworkState", "watch_network"]
 
 GROUPS = 0x1 | 0x10 | 0x100
 """RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR."""
 
-RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
-RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
-NLMSG_ERROR, NLMSG_DONE = 2, 3
-NLM_F_REQUEST_DUMP = 0x1 | 0x300
 IFF_UP = 0x1
 
 BUFFER = 1 << 20
@@ -34,7 +46,6 @@ PER_TURN = 64
 MOST = 65536
 """Links, and addresses, that are remembered."""
 
-_HEADER = struct.Struct("=IHHII")
 _FAMILIES: dict[int, str] = {int(socket.AF_INET): "ipv4", int(socket.AF_INET6): "ipv6"}
 
 
@@ -45,34 +56,28 @@ class NetworkState:
         self._links: dict[int, dict[str, Any]] = {}
         self._addresses: set[tuple[int, str, int]] = set()
 
-    def take(self, message: Any) -> tuple[str, dict[str, Any]] | None:
+    def take(self, message: RouteMessage) -> tuple[str, dict[str, Any]] | None:
         """Understand a message of the kernel; the event that it is, if it is one."""
-        kind = message["header"]["type"]
-        if kind in (RTM_NEWLINK, RTM_DELLINK) and message["family"]:
-            return None  # a bridge's view of its port, or IPv6's of a link
-        if kind == RTM_NEWLINK:
-            return self._new_link(message)
-        if kind == RTM_DELLINK:
-            link = self._links.pop(message["index"], None)
-            if link is None:
-                return None
-            return "link.removed", {"interface": link["interface"], "index": link["index"]}
-        if kind in (RTM_NEWADDR, RTM_DELADDR):
-            return self._address(message, added=kind == RTM_NEWADDR)
+        if message.kind in (RTM_NEWLINK, RTM_DELLINK):
+            if message.family:
+                return None  # a bridge's view of its port, or IPv6's of a link
+            return self._new_link(message) if message.kind == RTM_NEWLINK else self._removed_link(message)
+        if message.kind in (RTM_NEWADDR, RTM_DELADDR):
+            return self._address(message, added=message.kind == RTM_NEWADDR)
         return None
 
-    def _new_link(self, message: Any) -> tuple[str, dict[str, Any]] | None:
-        index = message["index"]
-        if message.get_attr("IFLA_MTU") is None:
+    def _new_link(self, message: RouteMessage) -> tuple[str, dict[str, Any]] | None:
+        index, mtu = message.link, message.number(IFLA_MTU)
+        if mtu is None:
             return None  # a driver's own news (wireless), without the link's state
         link = {
-            "interface": message.get_attr("IFLA_IFNAME"),
+            "interface": message.text(IFLA_IFNAME),
             "index": index,
-            "up": bool(message["flags"] & IFF_UP),
-            "state": (message.get_attr("IFLA_OPERSTATE") or "unknown").lower(),
-            "carrier": bool(message.get_attr("IFLA_CARRIER")),
-            "mac": message.get_attr("IFLA_ADDRESS"),
-            "mtu": message.get_attr("IFLA_MTU"),
+            "up": bool(message.flags & IFF_UP),
+            "state": message.state,
+            "carrier": bool(message.number(IFLA_CARRIER)),
+            "mac": message.hardware_address,
+            "mtu": mtu,
         }
         before = self._links.get(index)
         if before == link or (before is None and len(self._links) >= MOST):
@@ -80,42 +85,42 @@ class NetworkState:
         self._links[index] = link
         return ("link.added" if before is None else "link.changed"), link
 
-    def _address(self, message: Any, *, added: bool) -> tuple[str, dict[str, Any]] | None:
-        index = message["index"]
-        address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-        key = (index, address, message["prefixlen"])
+    def _removed_link(self, message: RouteMessage) -> tuple[str, dict[str, Any]] | None:
+        link = self._links.pop(message.link, None)
+        return None if link is None else ("link.removed", {"interface": link["interface"], "index": link["index"]})
+
+    def _address(self, message: RouteMessage, *, added: bool) -> tuple[str, dict[str, Any]] | None:
+        index, address = message.link, message.address
+        if address is None:
+            return None
+        key = (index, address, message.prefix)
         if added == (key in self._addresses) or (added and len(self._addresses) >= MOST):
             return None
         (self._addresses.add if added else self._addresses.discard)(key)
+        link = self._links.get(index)
         return ("address.added" if added else "address.removed"), {
-            "interface": self._name(index, message),
+            "interface": link["interface"] if link is not None else message.text(IFA_LABEL),
             "index": index,
             "address": address,
-            "prefix": message["prefixlen"],
-            "family": _FAMILIES.get(message["family"]),
+            "prefix": message.prefix,
+            "family": _FAMILIES.get(message.family),
         }
-
-    def _name(self, index: int, message: Any) -> Any:
-        link = self._links.get(index)
-        return link["interface"] if link is not None else message.get_attr("IFA_LABEL")
 
 
 async def watch_network(source: Source) -> None:
     """Publish ``link.*`` and ``address.*`` of the agent's network namespace."""
-    from pyroute2.netlink.rtnl.marshal import MarshalRtnl  # noqa: PLC0415 - large
-
-    marshal, state = MarshalRtnl(), NetworkState()
+    state = NetworkState()
     with _opened() as sock:
         for request in (RTM_GETLINK, RTM_GETADDR):
-            _ask(sock, request)
+            sock.sendto(dump_request(request), (0, 0))
             done = False
             while not done:
-                for message in await _messages(sock, marshal):
-                    done = done or message["header"]["type"] in (NLMSG_DONE, NLMSG_ERROR)
+                for message in await _messages(sock):
+                    done = done or message.kind in (DONE, ERROR)
                     state.take(message)
         source.ready()
         while True:
-            for message in await _messages(sock, marshal):
+            for message in await _messages(sock):
                 event = state.take(message)
                 if event is not None:
                     source.publish(event[0], **event[1])
@@ -130,24 +135,19 @@ def _opened() -> Iterator[socket.socket]:
         yield sock
 
 
-def _ask(sock: socket.socket, request: int) -> None:
-    """Have the kernel tell of all that is there."""
-    sock.sendto(_HEADER.pack(_HEADER.size + 16, request, NLM_F_REQUEST_DUMP, request, 0) + bytes(16), (0, 0))
-
-
-async def _messages(sock: socket.socket, marshal: Any) -> Iterable[Any]:
+async def _messages(sock: socket.socket) -> list[RouteMessage]:
     """The messages that are there, once there are some. Only the kernel's are looked at (its port is 0).
 
     Raises:
         OSError: ENOBUFS: the kernel had more to tell than there was room for.
     """
     await wait_readable(sock.fileno())
-    found: list[Any] = []
+    found: list[RouteMessage] = []
     for _ in range(PER_TURN):
         try:
             data, (port, _groups) = sock.recvfrom(LARGEST)
         except BlockingIOError:
             break
         if port == 0:
-            found.extend(marshal.parse(data))
+            found.extend(parse_messages(data))
     return found

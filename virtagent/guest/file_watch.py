@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from virtagent.api.file_types import Change, ChangeKind
-from virtagent.errors import CallError, ResourceExhausted, Unavailable
+from virtagent.errors import CallError, NotFound, ResourceExhausted, Unavailable
 from virtagent.guest.file_roots import Roots
 from virtagent.guest.openat2 import open_beneath
 from virtagent.guest.os_errors import call_error
@@ -21,7 +21,7 @@ from virtagent.guest.readable import wait_readable
 from virtagent.guest.slices import Visits
 
 if TYPE_CHECKING:
-    from asyncinotify import Event
+    from asyncinotify import Event, Inotify
 
 __all__ = ["WatchedFiles"]
 
@@ -58,6 +58,7 @@ class WatchedFiles(AsyncIterator[Change]):
         except ImportError:
             raise Unavailable("watching needs asyncinotify in the guest: install virtagent[guest]") from None
         self._mask = Mask
+        self._roots = roots
         self._path = path
         self._recursive = recursive
         self._kinds = None if kinds is None else ALWAYS.union(kinds)
@@ -69,12 +70,18 @@ class WatchedFiles(AsyncIterator[Change]):
         self._error: CallError | None = None
         self._ended = False
         self.closed = False
-        self._top = -1
+        self._inotify: Inotify | None = None
         try:
             self._inotify = Inotify(cache_size=64)
-            self._top = roots.open(path, os.O_PATH)
-            self._is_directory = stat.S_ISDIR(os.fstat(self._top).st_mode)
-            self._add(self._top, ".")
+            os.set_blocking(self._inotify.fd, False)
+            top = roots.open(path, os.O_PATH)
+            try:
+                found = os.fstat(top)
+                self._add(self._inotify, top, ".")
+            finally:
+                os.close(top)
+            self._identity = found.st_dev, found.st_ino
+            self._is_directory = stat.S_ISDIR(found.st_mode)
             if recursive and self._is_directory:
                 self._add_below(".", told=False)
         except OSError as error:
@@ -95,44 +102,71 @@ class WatchedFiles(AsyncIterator[Change]):
             )
         return call_error(self._path, error)
 
-    def _add(self, descriptor: int, path: str) -> None:
+    def _open_top(self) -> int:
+        """Open what is watched. It is not kept open: that would keep it from being deleted, and unmounted.
+
+        Raises:
+            OSError, CallError: it has gone, or its name is another's.
+        """
+        top = self._roots.open(self._path, os.O_PATH)
+        found = os.fstat(top)
+        if (found.st_dev, found.st_ino) != self._identity:
+            os.close(top)
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return top
+
+    def _add(self, inotify: Inotify, descriptor: int, path: str) -> None:
         if len(self._paths) >= MOST_DIRECTORIES:
             raise ResourceExhausted(f"{self._path}: more than {MOST_DIRECTORIES} directories; watch a part of it")
         mask = self._mask
         events = mask.CREATE | mask.MODIFY | mask.CLOSE_WRITE | mask.ATTRIB | mask.DELETE | mask.MOVE
         if path == ".":
             events |= mask.DELETE_SELF | mask.MOVE_SELF
-        watch = self._inotify.add_watch(f"/proc/self/fd/{descriptor}", events)
+        watch = inotify.add_watch(f"/proc/self/fd/{descriptor}", events)
         self._paths[watch.wd] = path
 
     def _add_below(self, path: str, *, told: bool) -> list[Change]:
         """Watch the directories below one that is watched; what is in them, if it is to be told. Blocks."""
         found: list[Change] = []
         waiting = [path]
-        while waiting:
-            here = waiting.pop()
-            try:
-                descriptor = open_beneath(self._top, here, ENTER)
-            except OSError as error:
-                if here == "." and not told:
-                    raise
-                if error.errno in (errno.EMFILE, errno.ENFILE):
-                    raise
-                continue  # it has gone again, or may not be read: its directory tells
-            try:
-                if here != path or told:
-                    self._add(descriptor, here)
-                for name in os.listdir(descriptor):
-                    inner = name if here == "." else f"{here}/{name}"
-                    with suppress(FileNotFoundError):
-                        kind = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
-                        if told:
-                            found.append(Change(kind="created", path=inner, directory=stat.S_ISDIR(kind)))
-                        if stat.S_ISDIR(kind):
-                            waiting.append(inner)
-            finally:
-                os.close(descriptor)
+        try:
+            top = self._open_top()
+        except (OSError, NotFound):
+            return found  # it has gone, which is told next
+        try:
+            while waiting:
+                here = waiting.pop()
+                try:
+                    descriptor = open_beneath(top, here, ENTER)
+                except OSError as error:
+                    if error.errno in (errno.EMFILE, errno.ENFILE):
+                        raise
+                    continue  # it has gone again, or may not be read: its directory tells
+                try:
+                    directories = self._look_into(descriptor, here, found if told else None)
+                finally:
+                    os.close(descriptor)
+                waiting += directories
+        finally:
+            os.close(top)
         return found
+
+    def _look_into(self, descriptor: int, here: str, found: list[Change] | None) -> list[str]:
+        """Watch one directory; the directories in it."""
+        if self._inotify is None:
+            return []
+        if here != ".":
+            self._add(self._inotify, descriptor, here)
+        directories: list[str] = []
+        for name in os.listdir(descriptor):
+            path = name if here == "." else f"{here}/{name}"
+            with suppress(FileNotFoundError):
+                is_directory = stat.S_ISDIR(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode)
+                if found is not None:
+                    found.append(Change(kind="created", path=path, directory=is_directory))
+                if is_directory:
+                    directories.append(path)
+        return directories
 
     async def __anext__(self) -> Change:
         """The next change.
@@ -155,18 +189,22 @@ class WatchedFiles(AsyncIterator[Change]):
         return self._items.popleft()
 
     async def _take_event(self, stopped: asyncio.Event) -> None:
+        inotify = self._inotify
+        if inotify is None:
+            self._ended = True
+            return
         try:
-            event = self._inotify.sync_get()
+            event = inotify.sync_get()
         except BlockingIOError:
             event = None
         if event is not None:
             await self._handle(event)
-        elif not await self._wait(stopped, SECOND_HALF if self._moved is not None else None):
-            await self._no_second_half()
+        elif not await self._wait(inotify, stopped, SECOND_HALF if self._moved is not None else None):
+            self._no_second_half()
 
-    async def _wait(self, stopped: asyncio.Event, seconds: float | None) -> bool:
+    async def _wait(self, inotify: Inotify, stopped: asyncio.Event, seconds: float | None) -> bool:
         """Wait for an event, or until stopped; whether there was one in time."""
-        tasks = {asyncio.ensure_future(wait_readable(self._inotify.fd)), asyncio.ensure_future(stopped.wait())}
+        tasks = {asyncio.ensure_future(wait_readable(inotify.fd)), asyncio.ensure_future(stopped.wait())}
         try:
             done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             return bool(done)
@@ -178,7 +216,7 @@ class WatchedFiles(AsyncIterator[Change]):
     async def _handle(self, event: Event) -> None:
         mask, bits = self._mask, event.mask
         if bits & mask.Q_OVERFLOW:
-            await self._no_second_half()
+            self._no_second_half()
             self._tell("overflow", ".")
             if self._recursive and self._is_directory:
                 await self._look_at(".", told=False)
@@ -220,7 +258,7 @@ class WatchedFiles(AsyncIterator[Change]):
             self._rename(source, path)
             self._tell("moved", path, source=source, directory=directory)
             return
-        await self._no_second_half()
+        self._no_second_half()
         if bits & mask.MOVED_FROM:
             self._moved = (cookie, path, directory)
         elif bits & (mask.CREATE | mask.MOVED_TO):
@@ -241,7 +279,7 @@ class WatchedFiles(AsyncIterator[Change]):
         elif bits & mask.ATTRIB:
             self._tell("attributes", path, directory=directory)
 
-    async def _no_second_half(self) -> None:
+    def _no_second_half(self) -> None:
         """What was moved went elsewhere: to those who watch here it is deleted."""
         if self._moved is None:
             return
@@ -249,11 +287,11 @@ class WatchedFiles(AsyncIterator[Change]):
         self._moved = None
         if directory and self._recursive:
             below = {wd for wd, each in self._paths.items() if each == path or each.startswith(f"{path}/")}
-            for watch in self._inotify.watches:
+            for watch in [] if self._inotify is None else self._inotify.watches:
                 if watch.wd in below:
                     self._paths.pop(watch.wd, None)
                     with suppress(OSError):
-                        self._inotify.rm_watch(watch)
+                        self._inotify.rm_watch(watch)  # type: ignore[union-attr]
         self._tell("deleted", path, directory=directory)
 
     def _rename(self, source: str, target: str) -> None:
@@ -293,13 +331,10 @@ class WatchedFiles(AsyncIterator[Change]):
 
     def _drop(self) -> None:
         self.closed = True
-        inotify, self._inotify = getattr(self, "_inotify", None), None  # type: ignore[assignment]
+        inotify, self._inotify = self._inotify, None
         if inotify is not None:
             inotify.close()
-        if self._top >= 0:
-            os.close(self._top)
-            self._top = -1
 
     def __del__(self) -> None:
-        if hasattr(self, "_top"):
+        if hasattr(self, "_inotify"):
             self._drop()

@@ -133,7 +133,7 @@ async def test_the_agent_thaws_if_its_watchdog_process_is_killed(systemd_guest: 
             async with line.guest.storage.freeze(["/"], deadline=600) as lease:
                 writer = await Writer.started(systemd_guest)
                 assert not await writer.ended(FROZEN)
-                await systemd_guest.shell("pkill -KILL -f freeze_keeper")
+                await systemd_guest.shell("pkill -KILL -f [f]reeze_keeper")
                 assert await lease.wait_lost(PATIENCE)
         assert await writer.ended(PATIENCE)
 

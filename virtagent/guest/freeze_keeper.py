@@ -246,18 +246,22 @@ class Keeper:
                     continue
                 failed = True
                 break
-            with self._lock:
-                late = self._ending
-                if not late:
-                    self._frozen.append(index)
+            kept = self._keep(index)
             self._tell(event="frozen", index=index)
-            if late:
+            if not kept:
                 self._thaw(index)
         if failed or not self._frozen:
             self._end("failed")
         else:
             self._tell(event="held")
         os.write(self._wake_writer, b"\0")
+
+    def _keep(self, index: int) -> bool:
+        """This one is frozen; False: too late, all are being thawed."""
+        with self._lock:
+            if not self._ending:
+                self._frozen.append(index)
+            return not self._ending
 
     def _thaw_all(self) -> None:
         with self._lock:
@@ -305,4 +309,6 @@ def main() -> None:
     keeper.prepare()
     tell(event="ready", locked=lock_memory())
     keeper.run()
+    with contextlib.suppress(OSError):
+        os.unlink(told["record"])  # else the next agent would think that there is something left to do
     os._exit(0)

@@ -171,6 +171,7 @@ class FreezeLease:
             "hooks": list(self._hooks),
             "hook_timeout": self._hook_timeout,
             "strict": self._strict,
+            "record": self._record.path,
         }
         try:
             self._process = await asyncio.create_subprocess_exec(

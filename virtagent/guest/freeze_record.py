@@ -24,24 +24,27 @@ class FreezeRecord:
 
     Args:
         name: of the lease.
+
+    Attributes:
+        path: the file; the watchdog process removes it at its end, if the agent cannot.
     """
 
     def __init__(self, name: str) -> None:
-        self._path = os.path.join(freezes_directory(), name)
+        self.path = os.path.join(freezes_directory(), name)
 
     def write(self, mountpoints: Sequence[str], hooks: Sequence[str], keeper: int) -> None:
         """Before it begins; a directory that cannot be written is no reason not to freeze."""
         try:
             os.makedirs(freezes_directory(), mode=0o700, exist_ok=True)
-            with open(self._path, "w", encoding="ascii") as file:
+            with open(self.path, "w", encoding="ascii") as file:
                 json.dump({"mountpoints": list(mountpoints), "hooks": list(hooks), "keeper": keeper}, file)
         except OSError as error:
-            log.info("%s: %s; a freeze is not written down", self._path, error.strerror or error)
+            log.info("%s: %s; a freeze is not written down", self.path, error.strerror or error)
 
     def remove(self) -> None:
         """It has ended."""
         with contextlib.suppress(OSError):
-            os.unlink(self._path)
+            os.unlink(self.path)
 
 
 def thaw_what_is_left() -> list[str]:
@@ -61,6 +64,10 @@ def thaw_what_is_left() -> list[str]:
                 record = json.loads(file.read(LARGEST))
             if not _is_keeper(int(record["keeper"])):
                 found += _thaw([str(each) for each in record["mountpoints"]], [str(each) for each in record["hooks"]])
+            else:
+                continue
+        except FileNotFoundError:
+            continue  # its watchdog process has just ended
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.warning("%s: %s", path, error)
         with contextlib.suppress(OSError):

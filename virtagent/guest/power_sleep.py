@@ -125,7 +125,8 @@ class Sleeper:
 def _words(file: Path) -> list[str]:
     """The words of a file of sysfs; the one that is chosen stands in brackets."""
     try:
-        return file.read_text(encoding="ascii").replace("[", "").replace("]", "").split()
+        with file.open(encoding="ascii") as opened:
+            return opened.read(4096).replace("[", "").replace("]", "").split()
     except (OSError, UnicodeDecodeError):
         return []
 

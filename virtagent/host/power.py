@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -85,7 +86,7 @@ class GuestPower(_Base):
             DeadlineExceeded: the guest has not gone within the time; the message says how far it came.
             UsageError: this is a handle with options, which knows nothing of the channel.
         """
-        asked = self._stub.shutdown(delay=delay, message=message, reason=reason, force=force)
+        asked = partial(self._stub.shutdown, delay=delay, message=message, reason=reason, force=force)
         return await self._and_wait(asked, delay + timeout, until=until)
 
     async def reboot_and_wait(
@@ -101,18 +102,20 @@ class GuestPower(_Base):
             DeadlineExceeded: it is not back within the time; the message says how far it came.
             UsageError: this is a handle with options, which knows nothing of the channel.
         """
-        asked = self._stub.reboot(delay=delay, message=message, reason=reason, force=force)
+        asked = partial(self._stub.reboot, delay=delay, message=message, reason=reason, force=force)
         return await self._and_wait(asked, delay + timeout, until=None)
 
-    async def _and_wait(self, asked: Awaitable[Planned], timeout: float, *, until: Until | None) -> Completion:
-        peer, begun, reason = self._peer(asked), time.monotonic(), ""
+    async def _and_wait(
+        self, ask: Callable[[], Awaitable[Planned]], timeout: float, *, until: Until | None
+    ) -> Completion:
+        peer, begun, reason = self._peer(), time.monotonic(), ""
         try:
             async with asyncio.timeout(timeout):
                 before = (await stub(System, self._caller).info()).boot_id
                 # Look from here on: the guest may be gone before its answer has been taken.
                 states = aiter(peer.states())
                 await anext(states)
-                await asked
+                await ask()
                 while True:
                     if isinstance(peer.last_loss, PeerGone):
                         reason = peer.last_loss.reason
@@ -144,8 +147,7 @@ class GuestPower(_Base):
             return "closed", ""
         return None, ""
 
-    def _peer(self, asked: Any) -> Peer:
+    def _peer(self) -> Peer:
         if isinstance(self._caller, Peer):
             return self._caller
-        asked.close()
         raise UsageError("wait with the guest itself: guest.power.shutdown_and_wait(), not guest.with_options(...)")

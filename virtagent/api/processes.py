@@ -84,7 +84,7 @@ _Limit = Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
 _Cells = Annotated[int, msgspec.Meta(ge=1, le=10000)]
 
 
-class Terminal(msgspec.Struct, frozen=True, kw_only=True):
+class Terminal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A pseudo-terminal (pty(7)) for a process: its stdin, stdout and stderr, and its controlling terminal.
 
     Attributes:
@@ -97,7 +97,7 @@ class Terminal(msgspec.Struct, frozen=True, kw_only=True):
     type: Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern="^[A-Za-z0-9._+-]+$")] = "xterm-256color"
 
 
-class Command(msgspec.Struct, frozen=True, kw_only=True):
+class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What to run, and as whom. One of ``argv`` and ``shell`` must be given.
 
     Attributes:

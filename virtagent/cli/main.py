@@ -19,6 +19,7 @@ from virtagent.errors import UsageError
 __all__ = ["main", "program", "shared_options"]
 
 COMMANDS = {
+    "attach": "virtagent.cli.attach",
     "bench": "virtagent.cli.bench",
     "call": "virtagent.cli.call",
     "cat": "virtagent.cli.cat",
@@ -33,10 +34,12 @@ COMMANDS = {
     "du": "virtagent.cli.du",
     "events": "virtagent.cli.events",
     "find": "virtagent.cli.find",
+    "exec": "virtagent.cli.exec",
     "freeze": "virtagent.cli.freeze",
     "guests": "virtagent.cli.guests",
     "hardware": "virtagent.cli.hardware",
     "info": "virtagent.cli.info",
+    "jobs": "virtagent.cli.jobs",
     "journal": "virtagent.cli.journal",
     "kv": "virtagent.cli.kv",
     "ls": "virtagent.cli.ls",
@@ -44,8 +47,10 @@ COMMANDS = {
     "mkdir": "virtagent.cli.mkdir",
     "net": "virtagent.cli.net",
     "ping": "virtagent.cli.ping",
+    "ps": "virtagent.cli.ps",
     "reboot": "virtagent.cli.reboot",
     "rm": "virtagent.cli.rm",
+    "shell": "virtagent.cli.shell",
     "shutdown": "virtagent.cli.shutdown",
     "stat": "virtagent.cli.stat",
     "stats": "virtagent.cli.stats",

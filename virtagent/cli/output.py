@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from typing import TextIO
 
 __all__ = ["Output", "coloured", "complain", "say"]
 
@@ -29,15 +30,19 @@ def coloured() -> bool:
 class Output:
     """What a stream is written to. A pipe's reader may be slow (``| less``): its writes block a thread of their own.
 
+    Args:
+        stream: standard output, or standard error.
+
     Raises, when written to:
         BrokenPipeError: the reader has left.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stream: TextIO | None = None) -> None:
         from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - few commands need it
 
-        sys.stdout.flush()
-        self._descriptor = sys.stdout.fileno()
+        stream = stream or sys.stdout
+        stream.flush()
+        self._descriptor = stream.fileno()
         self._blocks = not stat.S_ISREG(os.fstat(self._descriptor).st_mode)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="virtagent-output") if self._blocks else None
 

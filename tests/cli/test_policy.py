@@ -311,6 +311,14 @@ def test_a_check_that_there_is_not_is_told_with_those_that_there_are(tmp_path: P
     assert "there is no check 'clok'; there are channels" in done.stderr
 
 
+def test_a_guest_that_may_not_be_asked_is_a_finding(tmp_path: Path) -> None:
+    text = '[[policy]]\nroles = ["observe"]\ndeny = ["health.*"]\n'
+    with daemon(tmp_path, "--config", write(tmp_path, text)) as guest:
+        done = program(tmp_path, guest.url, "doctor")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "warn  guest  doctor           health.doctor is denied to" in done.stdout
+
+
 def test_a_denial_on_the_command_line_says_where_to_grant(tmp_path: Path) -> None:
     with daemon(tmp_path, "--config", write(tmp_path, '[[policy]]\nroles = ["observe"]\n')) as guest:
         done = program(tmp_path, guest.url, "call", "files.stat", "path=/")

@@ -107,6 +107,15 @@ def command(settings: Settings, checks: tuple[str, ...]) -> int:
 
 
 async def ask(guest: Guest, checks: tuple[str, ...], report: Report) -> None:
-    """Show what the guest's own doctor finds."""
-    async for finding in guest.health.doctor(checks=checks):
-        report.add("guest", finding)
+    """Show what the guest's own doctor finds, if it has one and lets us ask."""
+    from virtagent.api.health import Finding  # noqa: PLC0415 - loaded by now
+    from virtagent.errors import MethodNotFound, PermissionDenied  # noqa: PLC0415
+
+    try:
+        async for finding in guest.health.doctor(checks=checks):
+            report.add("guest", finding)
+    except MethodNotFound as error:
+        message = f"the agent has no doctor of its own: {error}"
+        report.add("guest", Finding(check="doctor", verdict="warn", message=message, remedy="update the agent"))
+    except PermissionDenied as error:
+        report.add("guest", Finding(check="doctor", verdict="warn", message=str(error)))

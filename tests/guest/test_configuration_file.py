@@ -222,3 +222,15 @@ def test_whatever_stands_in_a_section_is_told_and_raises_nothing_else(value: obj
     document = {"agent": value, "policy": [value], "telemetry": value}
     with contextlib.suppress(ConfigurationError):
         assert check("agent.toml", "", document) == Configuration(policy=(PolicyRule(),))
+
+
+def test_each_section_and_key_is_in_the_docs() -> None:
+    """A section on this page or, by its name, on that of its service, which has its keys."""
+    docs = Path(__file__).parents[2] / "docs"
+    page = (docs / "configuration.md").read_text()
+    for field in msgspec.structs.fields(Configuration):
+        assert f"`[{field.name}]`" in page or f"`[[{field.name}]]`" in page, field.name
+    everything = "".join(each.read_text() for each in [docs / "configuration.md", docs / "policy.md"])
+    for section in (AgentSection, PolicyRule):
+        for field in msgspec.structs.fields(section):
+            assert f"`{field.name}`" in everything, field.name

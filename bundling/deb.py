@@ -6,7 +6,9 @@ in packaging/debian do what dh_installsystemd and dh_python3 would have them do.
 
 from __future__ import annotations
 
+import email.utils
 import gzip
+import hashlib
 import os
 import shutil
 import subprocess
@@ -37,8 +39,16 @@ FILES = {
     "agent.toml": "etc/virtagent",
     "virtagentd-observe.conf": "usr/share/doc/virtagent/examples",
     "debian/copyright": "usr/share/doc/virtagent",
+    "debian/overrides/virtagent": "usr/share/lintian/overrides",
 }
 """What of packaging/ goes where."""
+
+CHANGELOG = """virtagent ({version}) unstable; urgency=medium
+
+  * CHANGELOG.md tells what is new.
+
+ -- The virtagent developers <virtagent@virtagent.invalid>  {date}
+"""
 
 SCRIPTS = ("postinst", "prerm", "postrm")
 
@@ -57,7 +67,7 @@ def build_deb(root: Path, out: Path) -> Path:
     with tempfile.TemporaryDirectory(prefix="virtagent-deb-") as scratch:
         tree = Path(scratch) / "tree"
         fill_site(root, tree / SITE)
-        _add_files(root, tree)
+        _add_files(root, tree, date)
         _add_control(root, tree, name)
         _set_times(tree, date)
         out.mkdir(parents=True, exist_ok=True)
@@ -70,7 +80,7 @@ def build_deb(root: Path, out: Path) -> Path:
     return package
 
 
-def _add_files(root: Path, tree: Path) -> None:
+def _add_files(root: Path, tree: Path, date: int) -> None:
     for source, directory in FILES.items():
         place = tree / directory / Path(source).name
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -83,8 +93,14 @@ def _add_files(root: Path, tree: Path) -> None:
     documents = tree / "usr/share/doc/virtagent"
     for name in ("install.md", "agent.md"):
         shutil.copyfile(root / "docs" / name, documents / name)
-    changes = gzip.compress((root / "CHANGELOG.md").read_bytes(), mtime=0)
-    (documents / "changelog.gz").write_bytes(changes)
+    for name, text in (
+        ("CHANGELOG.md.gz", (root / "CHANGELOG.md").read_text()),
+        ("changelog.gz", CHANGELOG.format(version=__version__, date=email.utils.formatdate(date))),
+    ):
+        (documents / name).write_bytes(gzip.compress(text.encode(), mtime=0))
+    manual = tree / "usr/share/man/man8/virtagentd.8.gz"
+    manual.parent.mkdir(parents=True)
+    manual.write_bytes(gzip.compress((root / "packaging/virtagentd.8").read_bytes(), mtime=0))
 
 
 def _add_control(root: Path, tree: Path, architecture: str) -> None:
@@ -104,6 +120,9 @@ def _add_control(root: Path, tree: Path, architecture: str) -> None:
         text = text.replace(f"@{name}@", value)
     (control / "control").write_text(text)
     shutil.copyfile(source / "conffiles", control / "conffiles")
+    packed = sorted(file for file in tree.rglob("*") if file.is_file() and control not in file.parents)
+    sums = [(hashlib.md5(file.read_bytes()).hexdigest(), file.relative_to(tree)) for file in packed]  # noqa: S324
+    (control / "md5sums").write_text("".join(f"{digest}  {name}\n" for digest, name in sums))
     for name in SCRIPTS:
         shutil.copyfile(source / name, control / name)
         (control / name).chmod(0o755)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -63,6 +64,7 @@ def fill_site(root: Path, site: Path, pythons: Iterable[str] = PYTHONS) -> None:
         fetched = sorted({each.name: each for python in pythons for each in (wheels / python).glob("*.whl")}.items())
         for _, wheel in fetched:
             _unpack(wheel, site)
+    _strip(site)
     if not (site / "virtagent" / "cli" / "daemon.py").exists():
         raise BundleError("the wheel lacks virtagent/cli/daemon.py: see [tool.hatch.build] in pyproject.toml")
 
@@ -94,6 +96,16 @@ def _fetch(own: Path, python: str, out: Path, pins: Path) -> None:
     done = subprocess.run([*command, f"{own}[{EXTRA}]"], capture_output=True, text=True, check=False)
     if done.returncode:
         raise BundleError(f"pip has no wheels for Python {python}: {_last_line(done.stderr)}")
+
+
+def _strip(site: Path) -> None:
+    """Take the symbols out of native code, which is half of it, as Debian does; where binutils are here."""
+    if (strip := shutil.which("strip")) is None:
+        return
+    for library in site.rglob("*.so"):
+        done = subprocess.run([strip, "--strip-unneeded", str(library)], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise BundleError(f"strip: {_last_line(done.stderr)}")
 
 
 def _last_line(text: str) -> str:

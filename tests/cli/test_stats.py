@@ -12,6 +12,22 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.cli.programs import LIMIT, Daemon, command_line, environment, start, virtagent
+from virtagent.cli.stats import changes_only
+from virtagent.cli.target import Settings
+
+
+@pytest.mark.parametrize(
+    ("url", "said", "expected"),
+    [
+        ("serial:/dev/ttyS1?baud=115200", None, True),
+        ("unix:/run/x.sock?chardev=serial", None, True),
+        ("unix:/run/x.sock", None, False),
+        ("unix:/run/x.sock", True, True),
+        ("serial:/dev/ttyS1?baud=115200", False, False),
+    ],
+)
+def test_slow_lines_carry_changes_only_unless_said_otherwise(url: str, said: bool | None, expected: bool) -> None:
+    assert changes_only(Settings(to=url), said) is expected
 
 
 def ok(running: Daemon, *arguments: str) -> str:

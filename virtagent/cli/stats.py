@@ -46,7 +46,10 @@ def parse_groups(text: str | None) -> list[Any] | None:
 
 def changes_only(settings: Settings, said: bool | None) -> bool:
     """Whether the guest shall send only what has changed: as was said, or if the channel is a serial line."""
-    return find_target(settings).url.startswith("serial:") if said is None else said
+    if said is not None:
+        return said
+    url = find_target(settings).url
+    return url.startswith("serial:") or "chardev=serial" in url
 
 
 @click.command(

@@ -13,6 +13,7 @@ from dbus_fast.aio import MessageBus
 from dbus_fast.errors import AuthError
 
 from virtagent.errors import Unavailable
+from virtagent.guest.units_manager import Signals
 
 __all__ = ["LOGIN", "LoginBus"]
 
@@ -25,9 +26,6 @@ PROPERTIES = "org.freedesktop.DBus.Properties"
 PATIENCE = 10.0
 """Seconds for the bus to let us in, and for an answer."""
 
-MOST_SIGNALS = 4096
-"""Signals that wait to be looked at; then the bus is left, and whoever listens begins anew."""
-
 
 class LoginBus:
     """A connection to the system bus, and the signals that come over it.
@@ -38,10 +36,7 @@ class LoginBus:
 
     def __init__(self, bus: MessageBus) -> None:
         self._bus = bus
-        self._signals: asyncio.Queue[Message | None] = asyncio.Queue(MOST_SIGNALS)
-        self._lost = asyncio.ensure_future(bus.wait_for_disconnect())  # type: ignore[no-untyped-call]
-        self._lost.add_done_callback(self._end)
-        bus.add_message_handler(self._take)
+        self._signals = Signals(bus)
 
     @classmethod
     @asynccontextmanager
@@ -64,8 +59,7 @@ class LoginBus:
         try:
             yield made
         finally:
-            bus.remove_message_handler(made._take)
-            made._lost.cancel()
+            made._signals.close()
             bus.disconnect()
 
     async def listen(self, path: str, interface: str, member: str, sender: str = LOGIN) -> None:
@@ -114,10 +108,7 @@ class LoginBus:
         Raises:
             Unavailable: the bus was lost.
         """
-        message = await self._signals.get()
-        if message is None:
-            raise Unavailable("the connection to D-Bus was lost")
-        return message
+        return await self._signals.next()
 
     async def _call(
         self, destination: str, path: str, interface: str, member: str, signature: str, body: list[Any]
@@ -135,16 +126,3 @@ class LoginBus:
         if reply.message_type is MessageType.ERROR:
             raise Unavailable(f"{destination}: {reply.body[0] if reply.body else reply.error_name}")
         return reply
-
-    def _take(self, message: Message) -> None:
-        if message.message_type is MessageType.SIGNAL and not self._signals.full():
-            self._signals.put_nowait(message)
-            if self._signals.full():
-                self._bus.disconnect()
-
-    def _end(self, lost: asyncio.Future[None]) -> None:
-        if not lost.cancelled():
-            lost.exception()  # taken: what matters is that it ended
-        if self._signals.full():
-            self._signals.get_nowait()
-        self._signals.put_nowait(None)

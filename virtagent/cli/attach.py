@@ -52,9 +52,9 @@ def command(settings: Settings, job: int, offset: str | None, no_follow: bool, i
         from virtagent.cli.signals import forwarding  # noqa: PLC0415
 
         attached = Attached(guest, settings, await guest.jobs.status(job), status)
-        raw = interactive and attached.info.terminal
+        terminal = attached.info.terminal
         try:
-            with forwarding(attached.forwarder), raw_terminal(raw):
+            with forwarding(attached.forwarder), raw_terminal(keys=interactive and terminal, output=terminal):
                 await attached.follow(start, follow=not no_follow, interactive=interactive)
         except asyncio.CancelledError:
             if not attached.forwarder.ended_by:

@@ -124,7 +124,8 @@ def run_in_guest(settings: Settings, made: Command, env: dict[str, str], *, inte
 
         following = Following(guest, settings, made, status)
         try:
-            with forwarding(following.forwarder), raw_terminal(interactive and made.terminal is not None):
+            terminal = made.terminal is not None
+            with forwarding(following.forwarder), raw_terminal(keys=interactive and terminal, output=terminal):
                 await following.follow(env, interactive=interactive)
         except CallError as error:
             if status.refused(error):

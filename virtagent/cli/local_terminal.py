@@ -39,15 +39,24 @@ def terminal_type() -> str:
 
 
 @contextmanager
-def raw_terminal(wanted: bool) -> Iterator[None]:
-    """While in here, each key goes to the guest as it is, Ctrl-C too; nothing where stdin is no terminal."""
-    if not wanted or not is_terminal():
+def raw_terminal(*, keys: bool, output: bool) -> Iterator[None]:
+    """While in here, the guest's terminal does what this one did; nothing where stdin is no terminal.
+
+    Args:
+        keys: each key goes to the guest as it is, Ctrl-C too.
+        output: what the guest's terminal has made of its lines' ends stays so.
+    """
+    if not (keys or output) or not is_terminal():
         yield
         return
     sys.stdout.flush()
     before = termios.tcgetattr(STDIN)
     try:
-        tty.setraw(STDIN)
+        if keys:
+            tty.setraw(STDIN)
+        else:
+            input_flags, output_flags, *rest = before
+            termios.tcsetattr(STDIN, termios.TCSADRAIN, [input_flags, output_flags & ~termios.OPOST, *rest])
         yield
     finally:
         termios.tcsetattr(STDIN, termios.TCSADRAIN, before)

@@ -6,9 +6,12 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from virtagent.errors import (
     CallError,
@@ -21,8 +24,9 @@ from virtagent.errors import (
 )
 from virtagent.guest.audit import Audit
 from virtagent.guest.frozen import Frozen
+from virtagent.guest.grants import ROLES as ALL_ROLES
 from virtagent.guest.grants import Access, Grant, Grants
-from virtagent.guest.guard import Guard
+from virtagent.guest.guard import Guard, refusal
 from virtagent.guest.peer_identity import PeerIdentity
 from virtagent.peer.handler import Handler
 from virtagent.peer.stream import OutgoingStream
@@ -442,3 +446,55 @@ async def test_handlers_without_annotations_get_the_streams_that_they_know() -> 
 
     async with setting, asyncio.timeout(LIMIT):
         assert await setting.host.call("raw.sink", data=OutgoingStream(chunks(), "bytes")) == 5
+
+
+# -- what a grant allows, whatever is in it -------------------------------------------------------------------------
+
+patterns = st.lists(st.sampled_from(["*", "machine.*", "*.run", "machine.r?n", "other.*", "machine.look"]), max_size=2)
+grants = st.builds(
+    Grant,
+    roles=st.frozensets(st.sampled_from(ALL_ROLES)),
+    allow=patterns.map(tuple),
+    deny=patterns.map(tuple),
+    read_only=st.booleans(),
+)
+names = st.sampled_from(["machine.run", "machine.look", "other.thing"])
+handlers = st.builds(lambda name, role: Handler(name, "inline", print, role=role), names, st.sampled_from(ALL_ROLES))
+
+
+def allows(grant: Grant, handler: Handler) -> bool:
+    return refusal(handler, grant) is None
+
+
+@given(grants, handlers, st.sampled_from(ALL_ROLES))
+def test_more_roles_never_forbid_anything(grant: Grant, handler: Handler, role: str) -> None:
+    assert not allows(grant, handler) or allows(grant._replace(roles=grant.roles | {role}), handler)
+
+
+@given(grants, handlers, patterns)
+def test_more_denials_never_allow_anything_and_what_they_name_is_denied(
+    grant: Grant, handler: Handler, more: list[str]
+) -> None:
+    denied = grant._replace(deny=(*grant.deny, *more))
+    assert allows(grant, handler) or not allows(denied, handler)
+    assert not any(fnmatchcase(handler.name, each) for each in more) or not allows(denied, handler)
+
+
+@given(grants, handlers)
+def test_who_may_only_read_calls_nothing_that_changes_the_machine(grant: Grant, handler: Handler) -> None:
+    reading = allows(grant._replace(read_only=True), handler)
+    assert not reading or handler.role in ("observe", "files-read")
+    assert not reading or allows(grant._replace(read_only=False), handler)
+
+
+@given(grants, handlers)
+def test_nothing_is_allowed_without_a_role_or_a_pattern_that_says_so(grant: Grant, handler: Handler) -> None:
+    if not any(fnmatchcase(handler.name, each) for each in grant.allow):
+        needed = {handler.role, "admin"} if handler.role != "observe" else set(ALL_ROLES)
+        assert not allows(grant, handler) or grant.roles & needed
+
+
+@given(grants, handlers)
+def test_a_refusal_says_who_and_which_method(grant: Grant, handler: Handler) -> None:
+    told = refusal(handler, grant._replace(who="somebody", rule="rule 7"))
+    assert told is None or all(each in told for each in ("somebody", handler.name, "rule 7", "agent.toml"))

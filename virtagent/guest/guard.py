@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from virtagent.guest.audit import Audit
     from virtagent.peer.context import Context
 
-__all__ = ["Guard"]
+__all__ = ["Guard", "refusal"]
 
 log = logging.getLogger("virtagent.daemon")
 
@@ -129,7 +129,7 @@ class _Guarded:
         Raises:
             PermissionDenied: it may not; that is written down.
         """
-        why = _refusal(self.handler, access.grant)
+        why = refusal(self.handler, access.grant)
         if why is None:
             access.permitted.add(self.handler.name)
             return
@@ -192,7 +192,7 @@ class _Guarded:
             self._guard.audit.done(self.handler, call, error)
 
 
-def _refusal(handler: Handler, grant: Grant) -> str | None:
+def refusal(handler: Handler, grant: Grant) -> str | None:
     """Why a peer may not call a method: who lacks what, and where to grant it; None if it may."""
     name, role = handler.name, handler.role
     where = f"see {CONFIGURATION} in the guest"

@@ -9,7 +9,7 @@ from virtagent.errors import UsageError
 
 __all__ = ["parse_moment", "seconds"]
 
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(d|h|min|m|s|ms)?")
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(d|h|min|ms|m|s)?")
 _UNITS = {"d": 86400.0, "h": 3600.0, "min": 60.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 LONGEST = 3660 * 86400.0
 

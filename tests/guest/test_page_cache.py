@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from virtagent.guest import file_reader, page_cache
-from virtagent.guest.file_reader import FileReader
+from virtagent.guest.file_reader import FileReader, open_for_reading
 from virtagent.guest.page_cache import CachedReads
 
 
@@ -137,3 +137,16 @@ async def test_a_truncated_file_ends_where_it_ends(cached_file: Path) -> None:
         assert len(await anext(reader)) == 4000
         os.truncate(cached_file, 5000)
         assert len(await read_all(reader)) in (1000, 4000)  # the reader is a chunk ahead
+
+
+async def test_holes_are_read_in_threads_since_reading_ahead_in_them_fills_memory_at_once(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.write(b"begin")
+        file.truncate(1 << 20)
+    with ThreadPoolExecutor(1) as executor:
+        reader = open_for_reading(str(path), offset=0, length=None, chunk=65536, executor=executor)
+        assert reader._cached is None
+        assert b"".join([chunk async for chunk in reader]) == path.read_bytes()

@@ -35,7 +35,8 @@ def open_for_reading(
     """
     descriptor = roots.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     try:
-        mode = os.fstat(descriptor).st_mode
+        found = os.fstat(descriptor)
+        mode = found.st_mode
         if stat.S_ISDIR(mode):
             raise FailedPrecondition(f"{path}: is a directory; read the files in it")
         has_positions = stat.S_ISREG(mode) or stat.S_ISBLK(mode)
@@ -45,7 +46,14 @@ def open_for_reading(
         os.close(descriptor)
         raise
     return FileReader(
-        path, descriptor, offset=offset if has_positions else None, length=length, chunk=chunk, executor=executor
+        path,
+        descriptor,
+        offset=offset if has_positions else None,
+        length=length,
+        chunk=chunk,
+        executor=executor,
+        # Reading ahead in holes does not wait for a disk but fills memory at once, megabytes of it.
+        cached=has_positions and not (stat.S_ISREG(mode) and found.st_blocks * 512 < found.st_size),
     )
 
 
@@ -58,17 +66,26 @@ class FileReader(AsyncIterator[bytes]):
         length: the most bytes to read; None: all.
         chunk: the most bytes in one chunk.
         executor: where reads block.
+        cached: take what is in memory without a thread.
     """
 
     def __init__(
-        self, path: str, descriptor: int, *, offset: int | None, length: int | None, chunk: int, executor: Executor
+        self,
+        path: str,
+        descriptor: int,
+        *,
+        offset: int | None,
+        length: int | None,
+        chunk: int,
+        executor: Executor,
+        cached: bool = True,
     ) -> None:
         self._path = path
         self._descriptor = descriptor
         self._offset = offset
         self._left = length
         self._chunk = chunk
-        self._cached = None if offset is None else CachedReads(descriptor, chunk)
+        self._cached = CachedReads(descriptor, chunk) if cached else None
         self._executor = executor
         self._chunks: deque[bytes] = deque()
         self._ended = False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -317,3 +319,21 @@ def test_the_documentation_has_the_table_of_kinds() -> None:
         for name, kind in KINDS.items()
     ]
     assert rows[-len(shown) :] == shown
+
+
+def test_who_wants_what_needs_no_source_loads_none() -> None:
+    code = (
+        "import asyncio, sys\n"
+        "from virtagent.guest.events import EventsService\n"
+        "async def main():\n"
+        "    stream = EventsService().subscribe(('agent.*', 'clipboard.*'))\n"
+        "    assert (await anext(stream)).fields['unavailable'] == {}\n"
+        "    await stream.aclose()\n"
+        "asyncio.run(main())\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=LIMIT)
+    loaded = set(done.stdout.split())
+    assert "virtagent.guest.event_sources" in loaded
+    assert not {"dbus_fast", "pyudev", "pyroute2", "asyncinotify"} & loaded
+    assert not {where.partition(":")[0] for where in SOURCES.values()} & loaded

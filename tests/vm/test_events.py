@@ -16,7 +16,9 @@ from virtagent.api.event_kinds import KINDS
 from virtagent.api.events import Event
 from virtagent.host.events import EventStream, Gap
 
-BURN = "for i in 1 2 3 4 5 6 7 8; do timeout 30 sh -c 'while :; do :; done' & done"
+BURN = "for i in 1 2 3 4; do systemd-run -q -p RuntimeMaxSec=40 sh -c 'while :; do :; done'; done"
+LOGIN = "systemd-run --wait -q -p PAMName=login -p User=alice -E XDG_SESSION_CLASS=user -E XDG_SESSION_TYPE=tty sleep 2"
+"""A session as that of a terminal: without one, logind takes it for one in the background, such as cron's."""
 
 
 @pytest.fixture
@@ -70,7 +72,7 @@ async def test_users_units_mounts_links_and_devices_are_told_as_they_change(
         failed = await following(events, "unit.failed", unit="doomed.service")
         assert failed.fields["result"] == "exit-code"
 
-        await debian.shell("systemd-run --wait -p PAMName=login -p User=alice true")
+        await debian.shell(LOGIN, PATIENCE)
         login = await following(events, "user.login", user="alice")
         logout = await following(events, "user.logout", user="alice")
         assert login.fields["session"] == logout.fields["session"]
@@ -98,7 +100,7 @@ async def test_a_process_that_the_kernel_kills_for_memory_is_told(debian: Machin
 
 async def test_pressure_beyond_the_threshold_is_told(debian: Machine) -> None:
     async with events_of(debian, "pressure.*") as events:
-        await debian.shell(f"{BURN}; true")
+        await debian.shell(BURN)
         pressure = await following(events, "pressure.cpu")
         assert pressure.fields["kind"] == "some"
         assert pressure.fields["total"] >= pressure.fields["stall"]
@@ -175,4 +177,5 @@ async def test_host_and_a_program_in_the_guest_share_keys(debian: Machine) -> No
             await changes.aclose()  # type: ignore[attr-defined]
             assert (await debian.shell("stat -c '%a %U' /var/lib/virtagent/kv.journal")).strip() == "600 root"
             await debian.shell("systemctl kill -s KILL virtagentd.service")
+            await line.next_session()
             assert (await line.guest.kv.get("web/state")).value == b"ready"

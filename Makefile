@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := virtagent transports tests benchmarks examples fuzz compiling bundling hatch_build.py
+SOURCES := virtagent transports tests benchmarks examples fuzz compiling bundling schema hatch_build.py
 
 # A compiled copy of the checkout, where tests and benchmarks run compiled code and never the checkout's.
 # COMPILED=build/another is another copy, for two people at once.
@@ -12,7 +12,7 @@ IN_COMPILED := cd $(COMPILED) && PYTHONPATH=$(CURDIR)/$(COMPILED) $(CURDIR)/$(BI
 MEASURED := $(if $(PURE),$(BIN)/python,$(IN_COMPILED))
 MEASURED_TREE := $(if $(PURE),,compiled)
 
-.PHONY: digest help demo demo-vm test test-compiled compiled wheel deb pyz test-others test-vm lint types fmt bench bench-guest bench-peers growth counted counted-accept fuzz clean
+.PHONY: schema help demo demo-vm test test-compiled compiled wheel deb pyz test-others test-vm lint types fmt bench bench-guest bench-agent bench-peers growth counted counted-accept fuzz clean
 help:
 	@echo "make demo      the main job on a unix socket and a serial line: calls both ways, a followed log"
 	@echo "make demo-vm   the same in a real guest under QEMU"
@@ -26,11 +26,12 @@ help:
 	@echo "make bench     our speed beside what is possible here, in one run (a minute or two; ARGS=--quick)"
 	@echo "               benchmarks compile virtagent first; PURE=1 measures it interpreted"
 	@echo "make bench-guest  in a real guest over virtio-serial, and beside Debian's qemu-ga (two minutes; ARGS=--quick)"
+	@echo "make bench-agent  programs, files and memory of the agent beside Debian's qemu-ga (five minutes; ARGS=--quick)"
 	@echo "make bench-peers  side by side with other libraries: makes docs/benchmarks.md (ten minutes; ARGS=--quick)"
 	@echo "make growth    how cost grows with payload, calls, streams, guests and services; makes docs/growth.md (six minutes)"
 	@echo "make counted   instructions, allocations and system calls per call; fails when one grew by a tenth (three minutes)"
 	@echo "make counted-accept  these counts are to be kept from now on: makes their baseline and docs/counted.md"
-	@echo "make digest    after a change of the agent's methods: their digest in virtagent/guest/catalogue.py"
+	@echo "make schema    after a change of the agent's methods: their digest, docs/reference.md and docs/qga.md"
 	@echo "make fmt lint types fuzz clean"
 
 $(VENV)/python:
@@ -108,6 +109,10 @@ bench: $(VENV)/dev $(MEASURED_TREE)
 bench-guest: $(VENV)/dev $(MEASURED_TREE)
 	@export VIRTAGENT_COMPILE=$(if $(PURE),0,1); $(MEASURED) -m benchmarks.guest $(ARGS)
 
+# The agent against qemu-ga: programs, files, memory.
+bench-agent: $(VENV)/dev $(MEASURED_TREE)
+	@$(MEASURED) -m benchmarks.agent $(ARGS)
+
 bench-peers: $(VENV)/dev $(MEASURED_TREE)
 	@export VIRTAGENT_COMPILE=$(if $(PURE),0,1); $(MEASURED) -m benchmarks.side_by_side $(ARGS)
 
@@ -121,9 +126,11 @@ counted: $(VENV)/dev
 counted-accept: $(VENV)/dev
 	@$(BIN)/python -m benchmarks.counted --accept $(ARGS)
 
-# After a change of the agent's methods: what its hello tells of them without loading them.
-digest: $(VENV)/dev
-	@$(BIN)/python -m compiling.digest
+# After a change of the agent's methods: what its hello tells of them without loading them, and the pages on them.
+schema: $(VENV)/dev
+	@$(BIN)/python -m schema
+
+digest: schema
 
 fuzz: $(VENV)/dev
 	@for target in fuzz/fuzz_*.py; do echo "$$target"; $(BIN)/python $$target --seconds 30; done

@@ -16,6 +16,7 @@ from contextlib import suppress
 
 from virtagent.api.processes import ProcessExited, ProcessStarted
 from virtagent.errors import FailedPrecondition, NotFound
+from virtagent.guest.proc_stat import read_stat
 from virtagent.guest.session_members import groups_of_session
 from virtagent.guest.signals import signal_name
 
@@ -27,7 +28,7 @@ class Child:
 
     Args:
         pid: the process, which has not been waited for.
-        started: what is told of its start.
+        program: the absolute path of what it runs.
         stdin, stdout, stderr: our ends of its pipes, non-blocking; None: it has none. With a terminal, ``stdin`` and
             ``stdout`` are descriptors of its master.
         terminal: it has a terminal.
@@ -41,7 +42,7 @@ class Child:
     def __init__(
         self,
         pid: int,
-        started: ProcessStarted,
+        program: str,
         *,
         stdin: int | None,
         stdout: int | None,
@@ -50,7 +51,8 @@ class Child:
         grace: float,
     ) -> None:
         self.pid = pid
-        self.started = started
+        self._program = program
+        self._start_ticks: int | None = None
         self.terminal = terminal
         self.grace = grace
         pipes = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
@@ -62,6 +64,19 @@ class Child:
         self._timer: asyncio.TimerHandle | None = None
         self._killer: asyncio.TimerHandle | None = None
         self._watch()
+
+    @property
+    def started(self) -> ProcessStarted:
+        """What is told of its start."""
+        return ProcessStarted(pid=self.pid, start_ticks=self.start_ticks, program=self._program)
+
+    @property
+    def start_ticks(self) -> int:
+        """When it began (proc_pid_stat(5)). Not looked up at once: that waits until the exec is through."""
+        if self._start_ticks is None:
+            stat = read_stat(self.pid)
+            self._start_ticks = 0 if stat is None else stat.start_ticks
+        return self._start_ticks
 
     # -- its end -------------------------------------------------------------------------------------------------
 
@@ -90,6 +105,7 @@ class Child:
             return
         if self._timer is not None:
             self._timer.cancel()
+        self._start_ticks = self.start_ticks  # while the kernel still knows
         try:
             _, status, used = os.wait4(self.pid, os.WNOHANG)
         except ChildProcessError:  # somebody else's code in this process waits for all children
@@ -135,7 +151,7 @@ class Child:
         if not self.exited.done():
             _signal_group(self.pid, number)
             done = {self.pid}
-        arguments = self.pid, self.started.start_ticks, number, done
+        arguments = self.pid, self.start_ticks, number, done
         try:  # in a thread, since there may be thousands of processes to look at
             self._loop.run_in_executor(None, _signal_session, *arguments)
         except RuntimeError:  # the agent is about to end, and has no threads any more

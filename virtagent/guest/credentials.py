@@ -6,6 +6,7 @@ import grp
 import os
 import pwd
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from virtagent.errors import InvalidArgument, NotFound
@@ -38,6 +39,16 @@ class Credentials(NamedTuple):
 
 def own_credentials() -> Credentials:
     """The agent's own."""
+    try:
+        changed = os.stat("/etc/passwd").st_mtime_ns
+    except OSError:
+        changed = 0
+    return _own_credentials(changed)
+
+
+@lru_cache(1)
+def _own_credentials(_changed: int) -> Credentials:
+    """To look into passwd(5) at each start of a process takes longer than all else here."""
     uid = os.getuid()
     name, home, shell = _entry(uid)
     return Credentials(False, uid, os.getgid(), (), name, home, shell)

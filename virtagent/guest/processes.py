@@ -133,7 +133,7 @@ class ProcessesService(GuestService, Processes):
     ) -> None:
         number = signal_number(signal)
         child = self._children.find(pid, _owner(ctx))
-        if child is not None and start_ticks in (None, child.started.start_ticks):
+        if child is not None and start_ticks in (None, child.start_ticks):
             if group:
                 child.signal(number)
                 return

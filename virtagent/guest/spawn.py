@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from functools import cache
 from typing import Any
 
-from virtagent.api.processes import LIMIT_NAMES, Command, ProcessStarted, StderrMode, StdoutMode
+from virtagent.api.processes import LIMIT_NAMES, Command, StderrMode, StdoutMode
 from virtagent.errors import (
     CallError,
     FailedPrecondition,
@@ -27,7 +27,6 @@ from virtagent.guest import exec_helper
 from virtagent.guest.child import Child, set_size
 from virtagent.guest.credentials import Credentials, credentials_of, environment_of, own_credentials
 from virtagent.guest.grants import Grant
-from virtagent.guest.proc_stat import read_stat
 from virtagent.guest.program import cannot_run, check_allowed, check_listed, find_program
 
 __all__ = ["spawn"]
@@ -77,10 +76,9 @@ async def spawn(
         else:
             pid = _start(command, program, argv, environment, who, options)
         ours.pop_all()
-    found = read_stat(pid)
     child = Child(
         pid,
-        ProcessStarted(pid=pid, start_ticks=found.start_ticks if found is not None else 0, program=program),
+        program,
         stdin=ends.ours[0],
         stdout=ends.ours[1],
         stderr=ends.ours[2],

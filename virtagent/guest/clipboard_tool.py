@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from virtagent.api.clipboard import LARGEST_CONTENT
@@ -44,10 +45,11 @@ def find_tool(program: str, package: str) -> str:
     return path
 
 
-async def run_tool(command: Sequence[str], data: bytes | None = None) -> Done:
+async def run_tool(command: Sequence[str], data: bytes | None = None, *, env: Mapping[str, str] | None = None) -> Done:
     """Run a program to its end; it is killed when this is cancelled, or when its time is over.
 
     Args:
+        env: variables that it has beside ours.
         data: its standard input; its output is not read then, as it leaves a process behind that holds the content.
 
     Raises:
@@ -56,6 +58,7 @@ async def run_tool(command: Sequence[str], data: bytes | None = None) -> Done:
     """
     process = await asyncio.create_subprocess_exec(
         *command,
+        env={**os.environ, **(env or {})},
         stdin=asyncio.subprocess.DEVNULL if data is None else asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE if data is None else asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE if data is None else asyncio.subprocess.DEVNULL,

@@ -6,13 +6,14 @@ Watching needs a compositor with wlr-data-control or ext-data-control: sway, KDE
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Sequence
 from typing import Literal
 
 from virtagent.api.clipboard import TEXT, Selection
 from virtagent.errors import NotFound, Unavailable
 from virtagent.guest.clipboard_tool import Done, find_tool, run_tool
-from virtagent.guest.wayland_globals import list_globals
+from virtagent.guest.wayland_globals import list_globals, socket_path
 
 __all__ = ["WaylandClipboard"]
 
@@ -37,6 +38,11 @@ class WaylandClipboard:
 
     def __init__(self, display: str) -> None:
         self.display = display
+        self._env = {"WAYLAND_DISPLAY": display}
+
+    def socket_path(self) -> str:
+        """Where the compositor listens."""
+        return socket_path(self.display)
 
     async def watchable(self) -> bool:
         """Whether changes can be told: the compositor has one of the protocols for that, and wl-clipboard is there."""
@@ -89,7 +95,7 @@ class WaylandClipboard:
         return done.output.decode(errors="replace").split("\n")[:256]
 
     async def _run(self, program: str, selection: Selection, *arguments: str, data: bytes | None = None) -> Done:
-        return await run_tool([*self._command(program, selection), *arguments], data)
+        return await run_tool([*self._command(program, selection), *arguments], data, env=self._env)
 
     def _command(self, program: str, selection: Selection) -> Sequence[str]:
         return [find_tool(program, PACKAGE), *(["--primary"] if selection == "primary" else [])]
@@ -116,6 +122,7 @@ class WaylandClipboard:
             *self._command("wl-paste", selection),
             "--watch",
             "echo",
+            env={**os.environ, **self._env},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,

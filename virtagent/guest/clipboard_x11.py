@@ -16,6 +16,9 @@ __all__ = ["X11Clipboard"]
 TEXT_TARGETS = ("UTF8_STRING", TEXT, "text/plain;charset=UTF-8", "text/plain", "STRING")
 """What text is asked for as, the best first (ICCCM, section 2.6.2)."""
 
+OWNED_TRIES = 100
+"""With 10 ms between them this is a second."""
+
 NO_OWNER = ("not available", "no selection", "cannot convert")
 
 
@@ -33,6 +36,11 @@ class X11Clipboard:
 
     def __init__(self, display: str) -> None:
         self.display = display
+
+    def socket_path(self) -> str:
+        """Where the server listens: X(7), "Display names"; the number is that behind the last colon."""
+        number = self.display.rpartition(":")[2].partition(".")[0]
+        return f"/tmp/.X11-unix/X{number}"  # noqa: S108 - the X server's own place
 
     async def watchable(self) -> bool:
         """Whether changes can be told: python-xlib is there, and the server has XFIXES."""
@@ -67,9 +75,15 @@ class X11Clipboard:
 
     async def set(self, data: bytes, type: str, selection: Selection) -> None:
         """Put content there; a process stays behind that holds it, until another program takes its place."""
-        done = await self._xclip(selection, "-i", "-t", "UTF8_STRING" if type == TEXT else type, data=data)
+        target = "UTF8_STRING" if type == TEXT else type
+        done = await self._xclip(selection, "-i", "-t", target, data=data)
         if done.code != 0:
             raise Unavailable(f"xclip could not set the clipboard of {self.display}: exit status {done.code}")
+        # xclip leaves before the server has what its other process sent. A clipboard manager may have changed it since.
+        for _ in range(OWNED_TRIES):
+            if (await self._xclip(selection, "-o", "-t", target)).output == data:
+                break
+            await asyncio.sleep(0.01)
 
     async def clear(self, selection: Selection) -> None:
         """Empty it: its owner is told that it owns it no more."""
@@ -105,7 +119,8 @@ class X11Clipboard:
         _select(connection, list(selections))
         loop = asyncio.get_running_loop()
         readable = asyncio.Event()
-        loop.add_reader(connection.fileno(), readable.set)
+        descriptor = connection.fileno()  # which a connection that is lost does not tell any more
+        loop.add_reader(descriptor, readable.set)
         try:
             while True:
                 readable.clear()
@@ -116,7 +131,7 @@ class X11Clipboard:
         except _closed_errors():
             return
         finally:
-            loop.remove_reader(connection.fileno())
+            loop.remove_reader(descriptor)
             with contextlib.suppress(Exception):  # the server has gone
                 connection.close()
 

@@ -34,6 +34,10 @@ class Backend(Protocol):
         """ "x11" or "wayland"."""
         ...
 
+    def socket_path(self) -> str:
+        """Where the display server listens."""
+        ...
+
     async def watchable(self) -> bool:
         """Whether :meth:`changes` works."""
         ...
@@ -99,24 +103,25 @@ class SessionHelper:
         router = router_of([ClipboardOfSession(self._backend)])
         options = peer_options(None, router, role="session")
         connecting = Connecting(lambda: ConnectingPeer(self._url, router, options), timeout=None, wait=True)
-        async with connecting as peer:
-            serving = [asyncio.create_task(self._attach(peer, info))]
-            if watched:
-                serving.append(asyncio.create_task(self._tell_changes(peer)))
-            else:
-                log.warning("changes of the clipboard cannot be told; docs/services/clipboard.md says what that needs")
-            try:
-                done, _ = await asyncio.wait(serving, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
-            finally:
-                for task in serving:
-                    task.cancel()
-                await asyncio.gather(*serving, return_exceptions=True)
+        peer = await connecting.start(ready=False)  # the session may end before there is an agent
+        ending = self._tell_changes(peer) if watched else self._wait_for_the_end()
+        if not watched:
+            log.warning("changes of the clipboard cannot be told; docs/services/clipboard.md says what that needs")
+        serving = [asyncio.create_task(self._attach(peer, info)), asyncio.create_task(ending)]
+        try:
+            done, _ = await asyncio.wait(serving, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in serving:
+                task.cancel()
+            await asyncio.gather(*serving, return_exceptions=True)
+            await peer.aclose()
 
     async def _attach(self, peer: ConnectingPeer, info: SessionInfo) -> None:
         """Offer the session to the agent, and to the next one when that has gone."""
         while True:
+            await peer.wait_ready()
             try:
                 await stub(Session, peer.with_options(deadline=math.inf)).attach(info)
             except SessionLost as error:
@@ -130,6 +135,17 @@ class SessionHelper:
             except (SessionLost, CallError) as error:
                 log.debug("a change was not told: %s", error)
         log.info("the session has ended")
+
+    async def _wait_for_the_end(self) -> None:
+        """Without changes, a connection to the display server tells when that has gone."""
+        try:
+            reader, writer = await asyncio.open_unix_connection(self._backend.socket_path())
+        except OSError as error:
+            log.debug("the end of the session cannot be told: %s", error)
+            await asyncio.get_running_loop().create_future()
+        else:
+            await reader.read()
+            writer.close()
 
 
 class ClipboardOfSession(SessionClipboard):

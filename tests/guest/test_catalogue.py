@@ -5,17 +5,11 @@ import sys
 
 import pytest
 
-from compiling.digest import digest
-from virtagent.errors import MethodNotFound
-from virtagent.guest.catalogue import DIGEST, SERVICES, make_service, services_later
+from virtagent.guest.catalogue import SERVICES, make_service, services_later
 from virtagent.guest.grants import ROLES
 from virtagent.guest.resources import Resources
 from virtagent.service.service import handlers_of, service_name
 from virtagent.service.serving import router_of
-
-
-def test_the_digest_is_that_of_the_source() -> None:
-    assert digest() == DIGEST, "the agent's methods have changed: run make digest"
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -63,4 +57,13 @@ def test_all_methods_are_told_of_before_they_are_loaded() -> None:
     names = {each.name for each in router}
     assert {"files.read", "log.kernel", "system.info", "bench.echo", "rpc.methods"} <= names
     assert "agent.no-such" not in router
-    assert MethodNotFound.code == 12
+
+
+def test_a_service_that_cannot_be_made_does_not_take_the_others_with_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("virtagent.guest.catalogue.SERVICES", {**SERVICES, "broken": "virtagent.guest.no_such:Broken"})
+    router = router_of(later=services_later(Resources(), lambda handler: handler))
+    assert router.find("broken.method") is None
+    assert "the service broken cannot be made" in caplog.text
+    assert "system.info" in {each.name for each in router}

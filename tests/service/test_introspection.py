@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -121,12 +123,39 @@ async def test_services_are_listed(rpc: Introspection) -> None:
     ]
 
 
-def test_introspection_runs_inline() -> None:
+async def test_services_that_nobody_has_called_yet_are_made_one_by_one_and_told_of() -> None:
+    made: list[str] = []
+
+    def make(name: str) -> list[Handler]:
+        made.append(name)
+        return [Handler(f"{name}.do", "inline", lambda context, params: None)]
+
+    router = Router(later={name: partial(make, name) for name in ("a", "b")})
+    told = asyncio.ensure_future(Introspection(router).methods())
+    await asyncio.sleep(0)
+    assert made == ["a"]
+    assert [each.name for each in await told] == ["a.do", "b.do"]
+    assert made == ["a", "b"]
+
+
+async def test_one_method_is_described_without_making_other_services() -> None:
+    made: list[str] = []
+
+    def make(name: str) -> list[Handler]:
+        made.append(name)
+        return [Handler(f"{name}.do", "inline", lambda context, params: None)]
+
+    router = Router(later={name: partial(make, name) for name in ("a", "b")})
+    assert (await Introspection(router).describe("b.do")).name == "b.do"
+    assert made == ["b"]
+
+
+def test_describing_one_method_runs_inline() -> None:
     router = Router()
     for each in handlers_of(Introspection(router)):
         router.add(each)
-    assert {each.mode for each in router} == {"inline"}
-    assert len(router.get("rpc.methods").invoke(context(), [])) == 3  # type: ignore[union-attr]
+    assert {each.name: each.mode for each in router}["rpc.describe"] == "inline"
+    assert router.get("rpc.describe").invoke(context(), ["rpc.describe"])["name"] == "rpc.describe"  # type: ignore[union-attr]
 
 
 def digest(**namespace: Any) -> str:

@@ -273,7 +273,7 @@ class BlockingPeer(BlockingCaller):
             size = guest.run(lambda guest: guest.files.put("kernel", "/boot/kernel"))
 
         Args:
-            work: gets the peer (a :class:`~virtagent.host.guest.Guest` with its typed stubs, where that was connected to).
+            work: gets the peer (a :class:`~virtagent.host.guest.Guest`, where that was connected to).
         """
         return self._thread.run(lambda: work(self._peer))
 

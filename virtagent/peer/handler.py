@@ -93,11 +93,17 @@ class Router:
         """The method; its service is made first, if that has not happened yet."""
         found = self.get(name)
         if found is None and self._later:
-            self._make(name.rpartition(".")[0])
+            self.make(name.rpartition(".")[0])
             found = self.get(name)
         return found
 
-    def _make(self, service: str) -> None:
+    @property
+    def unmade(self) -> list[str]:
+        """The services that nobody has wanted yet."""
+        return list(self._later)
+
+    def make(self, service: str) -> None:
+        """Make a service's handlers now. One that is made already, or not known, is left alone."""
         make = self._later.get(service)
         if make is not None:
             handlers = list(make())
@@ -106,8 +112,8 @@ class Router:
                 self.add(handler)
 
     def _make_all(self) -> None:
-        for service in list(self._later):
-            self._make(service)
+        for service in self.unmade:
+            self.make(service)
 
     def remove(self, name: str) -> None:
         """Take a method away; calls that run in it go on. Unknown names are ignored."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 
 from virtagent.errors import MethodNotFound
@@ -47,10 +49,19 @@ class Introspection(Service, name="rpc"):
         assert ctx is not None
         return ctx.peer.router
 
-    @method(inline=True, idempotent=True, role="observe")
+    async def _all(self, ctx: Context | None) -> Router:
+        """The methods, those of services included that nobody has called yet: one service in each turn of the loop."""
+        router = self._asked(ctx)
+        for service in router.unmade:
+            router.make(service)
+            await asyncio.sleep(0)
+        return router
+
+    @method(idempotent=True, role="observe")
     async def methods(self, prefix: str = "", *, ctx: Context | None = None) -> list[MethodSummary]:
         """The methods whose names start with a prefix, by name."""
-        found = sorted((each for each in self._asked(ctx) if each.name.startswith(prefix)), key=lambda each: each.name)
+        router = await self._all(ctx)
+        found = sorted((each for each in router if each.name.startswith(prefix)), key=lambda each: each.name)
         return [
             MethodSummary(
                 name=each.name,
@@ -76,11 +87,11 @@ class Introspection(Service, name="rpc"):
             raise MethodNotFound(f"no method {method[:255]!r}{hint}")
         return describe(handler)
 
-    @method(inline=True, idempotent=True, role="observe")
+    @method(idempotent=True, role="observe")
     async def services(self, *, ctx: Context | None = None) -> list[ServiceSummary]:
         """The services: what stands before the last dot of the methods' names."""
         counts: dict[str, int] = {}
-        for each in self._asked(ctx):
+        for each in await self._all(ctx):
             name = each.name.rpartition(".")[0]
             counts[name] = counts.get(name, 0) + 1
         return [ServiceSummary(name=name, methods=counts[name]) for name in sorted(counts)]

@@ -254,6 +254,7 @@ class EventReader:
         self._read_to = after
         self._loop = asyncio.get_running_loop()
         self._woken = asyncio.Event()
+        self._called = False
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._closed = False
         log.add(self)
@@ -270,8 +271,9 @@ class EventReader:
         return self.counts(event.kind) or self._also(event)
 
     def wake(self) -> None:
-        """Look again; from any thread."""
-        if not self._loop.is_closed():
+        """Look again; from any thread. Once is enough until it does: waking a loop is a system call."""
+        if not self._called and not self._loop.is_closed():
+            self._called = True
             self._loop.call_soon_threadsafe(self._woken.set)
 
     def begin_here(self) -> None:
@@ -290,6 +292,7 @@ class EventReader:
         while not self._batch:
             self.position = self._read_to
             self._woken.clear()
+            self._called = False  # before it looks: what is published from now on calls again
             batch, self._read_to = self._log.read(self.position, self)
             self._batch.extend(batch)
             if batch:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.vm.harness import Machine
+from tests.vm.conftest import MachineFactory
+from tests.vm.harness import Image, Machine
 from tests.vm.talk import PATIENCE, PORT, connected, url_of
 from virtagent.guest.audit import MESSAGE_ID
 
@@ -93,6 +94,30 @@ async def test_the_doctor_finds_a_debian_in_order(systemd_guest: Machine) -> Non
     fine = {"channels", "virtio-port", "configuration", "supervision", "state-directory", "audit", "capabilities"}
     fine |= {"terminals", "kernel-log", "inotify", "dbus", "systemd", "logind", "freezing", "journal"}
     assert {name for name in fine if found[name].verdict != "ok"} == set()
+
+
+VSOCK = r"""
+import socket, time
+for attempt in range(300):
+    client = socket.socket(socket.AF_VSOCK)
+    try:
+        client.connect((1, 5002))
+        break
+    except OSError:
+        client.close()
+        time.sleep(0.1)
+client.sendall(b"\x94\x00\x01\xaafiles.stat\x90")
+print(client.recv(65536))
+"""
+
+
+async def test_over_vsock_a_machine_is_known_by_its_cid(machine_factory: MachineFactory, agent_image: Image) -> None:
+    """The loopback's is 1, which is not the host's."""
+    machine = await machine_factory(image=agent_image)
+    await machine.shell("python3 -m virtagent.cli.daemon --channel vsock:any:5002 >/tmp/vsock.log 2>&1 &")
+    denied = await machine.shell(f"python3 -c {shlex.quote(VSOCK)}; cat /tmp/vsock.log")
+    assert "cid 1 at vsock:any:5002 lacks the role" in denied
+    assert "cid 1 at vsock:any:5002: files.stat {}: PermissionDenied" in denied
 
 
 @pytest.mark.parametrize("capability", ["CAP_SYSLOG CAP_SYS_TIME"])

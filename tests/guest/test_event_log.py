@@ -173,6 +173,8 @@ async def test_delivered_waits_for_those_who_want_it_and_no_longer_than_it_may()
     assert confirmed.is_set()
     again.cancel()
     idle.cancel()
+    reader.close()
+    other.close()
 
     stuck = EventReader(log, every, after=0)
     await log.delivered(number, 0.01)  # nobody reads there

@@ -302,6 +302,7 @@ class EventReader:
             if not wait:
                 return None
             if self._log.stopped or self._closed:
+                self.close()
                 raise Unavailable(f"no more events: {self._log.stopped or 'closed'}")
             await self._woken.wait()
         self._handed_on()

@@ -19,6 +19,10 @@ ALLOWED = 2 * 10**9
 """Nanoseconds by which a test allows a clock to differ: an emulated machine may be slow, and stops for snapshots."""
 
 
+LOGIN = "systemd-run -q -p PAMName=login -p User=alice -E XDG_SESSION_CLASS=user -E XDG_SESSION_TYPE=tty sleep 600"
+"""A session as login(1) opens it: PAM registers it with logind. Without a class it would be one in the background."""
+
+
 async def clock_of(machine: Machine) -> float:
     """The guest's clock as its own shell tells it, in seconds."""
     return float(await machine.shell("date +%s"))
@@ -95,8 +99,7 @@ async def test_a_host_name_is_set_for_now_and_for_the_next_boot(systemd_guest: M
 async def test_users_who_are_logged_in_are_told_by_logind(systemd_guest: Machine) -> None:
     async with connected(url_of(systemd_guest, PORT)) as line:
         assert "alice" not in [each.user for each in await line.guest.system.users()]
-        # a session as login(1) opens it: PAM registers it with logind
-        await systemd_guest.shell("setsid sh -c 'su -l alice -c \"sleep 600\"' </dev/null >/dev/null 2>&1 &")
+        await systemd_guest.shell(LOGIN)
         opened = False
         async with asyncio.timeout(60):
             while not opened:
@@ -107,6 +110,7 @@ async def test_users_who_are_logged_in_are_told_by_logind(systemd_guest: Machine
         assert session.session in sessions.split()
         assert session.since is not None
         assert session.pid
+        assert session.kind == "tty"
 
 
 async def test_entropy_is_mixed_in(systemd_guest: Machine) -> None:

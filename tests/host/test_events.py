@@ -42,8 +42,9 @@ class Agent:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         """Serve, until the block ends all sessions."""
-        async with virtagent.listen(self._url, services=[self._service]):
+        async with virtagent.listen(self._url, services=[self._service]) as listening:
             yield
+            await listening.aclose(drain=0.0)
 
     def mount(self, place: str) -> None:
         self.resources.events.publish("mount.added", mountpoint=place)

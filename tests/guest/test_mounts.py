@@ -56,6 +56,7 @@ def test_no_text_breaks_the_reader(text: str) -> None:
 
 @given(st.text(st.characters(min_codepoint=1, max_codepoint=0x2FF), min_size=1))
 def test_any_path_comes_through_as_the_kernel_escapes_it(path: str) -> None:
+    path = f"/{path}"
     escaped = "".join(f"\\{ord(each):03o}" if each in " \t\n\\" else each for each in path)
     (mount,) = parse_mountinfo(f"1 0 8:1 / {escaped} rw - ext4 /dev/sda1 rw")
     assert mount.mountpoint == path

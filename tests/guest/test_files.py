@@ -181,6 +181,16 @@ async def test_uploads_that_are_kept_are_removed_when_the_agent_stops(service: F
     assert os.listdir(tmp_path) == []
 
 
+async def test_an_upload_that_the_agents_end_cancels_is_not_kept(service: FilesService, tmp_path: Path) -> None:
+    begun = asyncio.Event()
+    task = asyncio.ensure_future(service.put(str(tmp_path / "file"), endless(begun), token=TOKEN))
+    await begun.wait()
+    await service.resources.stop("stop", "")
+    task.cancel()
+    await asyncio.wait([task])
+    assert os.listdir(tmp_path) == []
+
+
 async def test_only_the_oldest_upload_goes_when_there_are_too_many(
     service: FilesService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

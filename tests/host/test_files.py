@@ -148,6 +148,19 @@ async def test_an_upload_goes_on_after_the_session_is_lost(
         assert begun[-1] > 1_000_000, "it began anew"
 
 
+async def test_a_file_that_was_there_already_is_not_sent_again_and_nothing_is_left(
+    frail: tuple[Guest, Line], tmp_path: Path, data: bytes
+) -> None:
+    guest, line = frail
+    (tmp_path / "source").write_bytes(data)
+    await guest.files.put(tmp_path / "source", str(tmp_path / "there"))
+    line.cuts = [line.passed + 5_000_000]
+    before = line.passed
+    assert (await guest.files.put(tmp_path / "source", str(tmp_path / "there"))).size == len(data)
+    assert line.passed - before < 10_000_000
+    assert sorted(os.listdir(tmp_path)) == ["run", "source", "there"]
+
+
 async def test_bytes_in_memory_go_on_too(frail: tuple[Guest, Line], tmp_path: Path, data: bytes) -> None:
     guest, line = frail
     line.cuts = [line.passed + 7_000_000]

@@ -68,5 +68,5 @@ async def suggestion(guest: Guest, method: str) -> str:
     near = difflib.get_close_matches(method, names, n=3)
     same_end = [name for name in names if name.rpartition(".")[2] == method.rpartition(".")[2]]
     if near or same_end:
-        return f"; did you mean {' or '.join(near or same_end[:3])}?"
+        return f"; did you mean {' or '.join(same_end[:3] or near)}?"
     return "; virtagent methods lists them"

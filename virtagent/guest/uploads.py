@@ -47,6 +47,7 @@ class Uploads:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self._kept: dict[tuple[str, str], _Kept] = {}
+        self._stopping = False
 
     async def put(
         self,
@@ -78,7 +79,7 @@ class Uploads:
 
         def end() -> None:
             for each in begun:
-                if each.close(keep=not done) and token is not None:
+                if each.close(keep=not done and not self._stopping) and token is not None:
                     loop.call_soon_threadsafe(self._keep, roots, path, token)
 
         loop = asyncio.get_running_loop()
@@ -110,7 +111,8 @@ class Uploads:
             asyncio.get_running_loop().run_in_executor(self._executor, kept.discard)
 
     async def forget_all(self) -> None:
-        """Remove what is kept: the agent goes."""
+        """Remove what is kept, and keep nothing from now on: the agent goes."""
+        self._stopping = True
         kept, self._kept = list(self._kept.values()), {}
         for each in kept:
             each.timer.cancel()

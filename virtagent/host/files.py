@@ -355,6 +355,7 @@ class _Upload:
                 try:
                     written = await self._whole()
                     if written is not None:
+                        await self._give_up()  # what is there was there before, and this is another beginning of it
                         return written
                     offset = await self._verified()
                 except SessionLost as error:

@@ -157,13 +157,13 @@ def delete(settings: Settings, keys: tuple[str, ...], version: int | None) -> in
 @click.option("-c", "--count", type=click.IntRange(1), metavar="N", help="End after so many changes. [never]")
 @shared_options
 def watch(settings: Settings, prefix: str, count: int | None) -> int:
-    """Print keys with their values, and each change as it comes."""
+    """Print keys with their values, and each change as it comes; it goes on when the connection was lost."""
 
     async def follow(guest: Guest) -> None:
         from virtagent.service.streams import TypedStream  # noqa: PLC0415 - loads asyncio, see run()
 
         output, left = Output(), count
-        async with TypedStream.of(guest.kv.watch(prefix)) as changes:
+        async with TypedStream.of(guest.kv.follow(prefix)) as changes:
             async for each in changes:
                 if settings.json:
                     await output.line(to_json(plain(each)))

@@ -37,6 +37,7 @@ FILES = {
     "virtagentd@.service": "usr/lib/systemd/system",
     "60-virtagent.rules": "usr/lib/udev/rules.d",
     "agent.toml": "etc/virtagent",
+    "virtagent-session.desktop": "etc/xdg/autostart",
     "virtagentd-observe.conf": "usr/share/doc/virtagent/examples",
     "debian/copyright": "usr/share/doc/virtagent",
     "debian/overrides/virtagent": "usr/share/lintian/overrides",

@@ -35,7 +35,7 @@ Examples:
   virtagent --to web1 units --failed
   virtagent --to web1 units restart nginx
   virtagent --to web1 units wait --timeout 120 postgresql
-  virtagent --to web1 units logs -f ssh""",
+  virtagent --to web1 units logs -f -n 50 ssh""",
 )
 def command() -> None:
     """List, start, stop and enable the guest's systemd units. A name without a suffix is that of a service."""
@@ -207,3 +207,17 @@ def wait(settings: Settings, unit: str, state: Any) -> int:
             say(to_json(found))
 
     return with_guest(settings, work)
+
+
+@command.command("logs")
+@click.argument("unit")
+@click.option("-f", "--follow", is_flag=True, help="Go on with new records, also after the guest was away.")
+@click.option("-n", "--lines", type=click.IntRange(0), default=10, show_default=True, help="The last so many.")
+@shared_options
+def logs(settings: Settings, unit: str, follow: bool, lines: int) -> int:
+    """Print the end of a unit's log; virtagent journal -u UNIT has more options."""
+    from virtagent.cli.journal import show  # noqa: PLC0415 - other verbs need none of it
+    from virtagent.guest.units import full_name  # noqa: PLC0415
+
+    conditions = {"units": [full_name(unit)], "follow": follow}
+    return with_guest(settings, lambda guest: show(settings, guest, conditions, lines, None))

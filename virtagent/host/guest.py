@@ -3,133 +3,127 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, cast
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from virtagent.api.accounts import Accounts
-from virtagent.api.agent import Agent
-from virtagent.api.clipboard import Clipboard
-from virtagent.api.config import Config
-from virtagent.api.hardware import Hardware
-from virtagent.api.health import Health
-from virtagent.api.kv import Kv
-from virtagent.api.log import Log
-from virtagent.api.network import Network
-from virtagent.api.units import Units
 from virtagent.host.capabilities import Capabilities
-from virtagent.host.events import GuestEvents
-from virtagent.host.files import GuestFiles
-from virtagent.host.jobs import GuestJobs
-from virtagent.host.power import GuestPower
-from virtagent.host.processes import GuestProcesses
-from virtagent.host.stats import GuestStats
-from virtagent.host.storage import GuestStorage
-from virtagent.host.system import GuestSystem
-from virtagent.peer.caller import Caller
 from virtagent.peer.connecting import ConnectingPeer
 from virtagent.peer.with_options import CallerWithOptions, make_options
-from virtagent.service.introspection import Introspection
+from virtagent.service.service import Service
 from virtagent.service.stub import stub
 
+if TYPE_CHECKING:
+    from virtagent.api.accounts import Accounts
+    from virtagent.api.agent import Agent
+    from virtagent.api.clipboard import Clipboard
+    from virtagent.api.config import Config
+    from virtagent.api.hardware import Hardware
+    from virtagent.api.health import Health
+    from virtagent.api.log import Log
+    from virtagent.api.network import Network
+    from virtagent.api.units import Units
+    from virtagent.host.events import GuestEvents
+    from virtagent.host.files import GuestFiles
+    from virtagent.host.jobs import GuestJobs
+    from virtagent.host.kv import GuestKv
+    from virtagent.host.power import GuestPower
+    from virtagent.host.processes import GuestProcesses
+    from virtagent.host.stats import GuestStats
+    from virtagent.host.storage import GuestStorage
+    from virtagent.host.system import GuestSystem
+    from virtagent.service.introspection import Introspection
+
 __all__ = ["Guest", "GuestWithOptions"]
+
+
+class _Later:
+    """An attribute that is loaded and made at its first use: a program that lists files need not load all services.
+
+    Args:
+        module: where the class is.
+        name: an interface, of which a stub is made, or a class that is made of the guest.
+    """
+
+    def __init__(self, module: str, name: str) -> None:
+        self._module = module
+        self._name = name
+
+    def __set_name__(self, owner: type, attribute: str) -> None:
+        self._attribute = attribute
+
+    def __get__(self, guest: Any, owner: type | None = None) -> Any:
+        if guest is None:
+            return self
+        cls = getattr(import_module(self._module), self._name)
+        made = stub(cls, guest) if issubclass(cls, Service) else cls(guest)
+        guest.__dict__[self._attribute] = made
+        return made
+
+
+def _later(module: str, name: str) -> Any:
+    """A :class:`_Later`; to a type checker it is what the attribute is annotated with."""
+    return _Later(module, name)
 
 
 class _Stubs:
     """The guest's services as attributes; to a type checker they are the interfaces of ``virtagent.api``."""
 
-    @cached_property
-    def agent(self) -> Agent:
-        """The agent itself."""
-        return stub(Agent, cast(Caller, self))
+    agent: Agent = _later("virtagent.api.agent", "Agent")
+    """The agent itself."""
 
-    @cached_property
-    def hardware(self) -> Hardware:
-        """Its processors, memory blocks and PCI devices."""
-        return stub(Hardware, cast(Caller, self))
+    hardware: Hardware = _later("virtagent.api.hardware", "Hardware")
+    """Its processors, memory blocks and PCI devices."""
 
-    @cached_property
-    def network(self) -> Network:
-        """Its network."""
-        return stub(Network, cast(Caller, self))
+    network: Network = _later("virtagent.api.network", "Network")
+    """Its network."""
 
-    @cached_property
-    def stats(self) -> GuestStats:
-        """What its processors, memory, disks, network and processes do."""
-        return GuestStats(cast(Caller, self))
+    stats: GuestStats = _later("virtagent.host.stats", "GuestStats")
+    """What its processors, memory, disks, network and processes do."""
 
-    @cached_property
-    def system(self) -> GuestSystem:
-        """The guest as a system."""
-        return GuestSystem(cast(Caller, self))
+    system: GuestSystem = _later("virtagent.host.system", "GuestSystem")
+    """The guest as a system."""
 
-    @cached_property
-    def power(self) -> GuestPower:
-        """The guest's power."""
-        return GuestPower(cast(Caller, self))
+    power: GuestPower = _later("virtagent.host.power", "GuestPower")
+    """The guest's power."""
 
-    @cached_property
-    def storage(self) -> GuestStorage:
-        """Filesystems and disks of the guest."""
-        return GuestStorage(cast(Caller, self))
+    storage: GuestStorage = _later("virtagent.host.storage", "GuestStorage")
+    """Filesystems and disks of the guest."""
 
-    @cached_property
-    def events(self) -> GuestEvents:
-        """What happens in the guest: ``async for event in guest.events("mount.*")``."""
-        return GuestEvents(cast(Caller, self))
+    events: GuestEvents = _later("virtagent.host.events", "GuestEvents")
+    """What happens in the guest: ``async for event in guest.events("mount.*")``."""
 
-    @cached_property
-    def files(self) -> GuestFiles:
-        """Files of the guest."""
-        return GuestFiles(cast(Caller, self))
+    files: GuestFiles = _later("virtagent.host.files", "GuestFiles")
+    """Files of the guest."""
 
-    @cached_property
-    def health(self) -> Health:
-        """How the agent fares."""
-        return stub(Health, cast(Caller, self))
+    health: Health = _later("virtagent.api.health", "Health")
+    """How the agent fares."""
 
-    @cached_property
-    def kv(self) -> Kv:
-        """A small key/value store that is shared with the guest's programs."""
-        return stub(Kv, cast(Caller, self))
+    kv: GuestKv = _later("virtagent.host.kv", "GuestKv")
+    """A small key/value store that is shared with the guest's programs."""
 
-    @cached_property
-    def log(self) -> Log:
-        """Logs of the guest."""
-        return stub(Log, cast(Caller, self))
+    log: Log = _later("virtagent.api.log", "Log")
+    """Logs of the guest."""
 
-    @cached_property
-    def processes(self) -> GuestProcesses:
-        """Processes of the guest."""
-        return GuestProcesses(cast(Caller, self))
+    processes: GuestProcesses = _later("virtagent.host.processes", "GuestProcesses")
+    """Processes of the guest."""
 
-    @cached_property
-    def jobs(self) -> GuestJobs:
-        """Processes of the guest that go on without us."""
-        return GuestJobs(cast(Caller, self))
+    jobs: GuestJobs = _later("virtagent.host.jobs", "GuestJobs")
+    """Processes of the guest that go on without us."""
 
-    @cached_property
-    def units(self) -> Units:
-        """Units of systemd in the guest."""
-        return stub(Units, cast(Caller, self))
+    units: Units = _later("virtagent.api.units", "Units")
+    """Units of systemd in the guest."""
 
-    @cached_property
-    def accounts(self) -> Accounts:
-        """Accounts of the guest."""
-        return stub(Accounts, cast(Caller, self))
+    accounts: Accounts = _later("virtagent.api.accounts", "Accounts")
+    """Accounts of the guest."""
 
-    @cached_property
-    def config(self) -> Config:
-        """Configuration of the guest, piece by piece."""
-        return stub(Config, cast(Caller, self))
+    config: Config = _later("virtagent.api.config", "Config")
+    """Configuration of the guest, piece by piece."""
 
-    @cached_property
-    def clipboard(self) -> Clipboard:
-        """Clipboards of the guest's desktop sessions."""
-        return stub(Clipboard, cast(Caller, self))
+    clipboard: Clipboard = _later("virtagent.api.clipboard", "Clipboard")
+    """Clipboards of the guest's desktop sessions."""
 
-    @cached_property
-    def rpc(self) -> Introspection:
-        """What the guest answers to."""
-        return stub(Introspection, cast(Caller, self))
+    rpc: Introspection = _later("virtagent.service.introspection", "Introspection")
+    """What the guest answers to."""
 
 
 class Guest(_Stubs, ConnectingPeer):

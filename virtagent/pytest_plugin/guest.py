@@ -162,27 +162,28 @@ class GuestUnderTest:
 
     # -- files ---------------------------------------------------------------------------------------------------
 
-    def copy_in(self, local: str | os.PathLike[str], remote: str) -> None:
+    def copy_in(self, local: str | os.PathLike[str], remote: str | os.PathLike[str]) -> None:
         """Copy a file or a directory tree into the guest."""
-        path = Path(local)
+        path, there = Path(local), os.fspath(remote)
         tree = path.is_dir()
 
         async def copy(guest: Guest) -> None:
             if tree:
-                await guest.files.put_tree(path, remote)
+                await guest.files.put_tree(path, there)
             else:
-                await guest.files.put(path, remote)
+                await guest.files.put(path, there)
 
         self.run(copy)
 
-    def copy_out(self, remote: str, local: str | os.PathLike[str]) -> None:
+    def copy_out(self, remote: str | os.PathLike[str], local: str | os.PathLike[str]) -> None:
         """Copy a file or a directory tree out of the guest."""
+        there = os.fspath(remote)
 
         async def copy(guest: Guest) -> None:
-            if (await guest.files.stat(remote)).kind == "directory":
-                await guest.files.get_tree(remote, Path(local))
+            if (await guest.files.stat(there)).kind == "directory":
+                await guest.files.get_tree(there, Path(local))
             else:
-                await guest.files.get(remote, Path(local))
+                await guest.files.get(there, Path(local))
 
         self.run(copy)
 

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+import virtagent
 from tests.cli.programs import LIMIT, Daemon, command_line, daemon, environment
 from tests.guest.fake_systemd import FakeSystemd
+from tests.guest.journal_files import needs_journal, write_journal
 from tests.guest.message_bus import message_bus
+from virtagent.guest.log import LogService
 
 
 class Bench:
@@ -121,3 +124,23 @@ async def test_help_ends_with_examples(units: Bench) -> None:
     code, output, _ = await units("units", "--help")
     assert code == 0
     assert "virtagent --to web1 units restart nginx" in output.rpartition("Examples:")[2]
+
+
+@needs_journal
+async def test_the_end_of_a_unit_s_log_is_shown(tmp_path: Path) -> None:
+    records = [
+        {"MESSAGE": f"{unit} {number}", "_SYSTEMD_UNIT": f"{unit}.service", "SYSLOG_IDENTIFIER": unit, "_PID": "7"}
+        for number in range(3)
+        for unit in ("web", "db")
+    ]
+    write_journal(tmp_path / "journal" / "a.journal", records)
+    url = f"unix:{tmp_path}/guest.sock"
+    async with virtagent.listen(url, services=[LogService(journal_arguments=[f"--directory={tmp_path}/journal"])]):
+        process = await asyncio.create_subprocess_exec(
+            *command_line(url, "units", "logs", "-n", "2", "web"),
+            stdout=asyncio.subprocess.PIPE,
+            env=environment(tmp_path),
+        )
+        output, _ = await asyncio.wait_for(process.communicate(), LIMIT)
+    assert process.returncode == 0
+    assert [line.rpartition(": ")[2] for line in output.decode().splitlines()] == ["web 1", "web 2"]

@@ -123,7 +123,7 @@ class StorageService(GuestService, Storage):
         return self._trim(chosen, minimum, everything=mountpoints is None)
 
     async def _trim(self, mounts: list[Mount], minimum: int, *, everything: bool) -> AsyncIterator[Trimmed]:
-        from virtagent.guest.trim import trim  # noqa: PLC0415 - as above
+        from virtagent.guest.trim import trim_apart  # noqa: PLC0415 - as above
 
         for number, each in enumerate(mounts, start=1):
             if self._stopping:
@@ -131,7 +131,7 @@ class StorageService(GuestService, Storage):
             if self._is_frozen(each.device):
                 trimmed, used, error = 0, minimum, "it is frozen"
             else:
-                trimmed, used, error = await asyncio.to_thread(trim, each.mountpoint, minimum)
+                trimmed, used, error = await trim_apart(each.mountpoint, minimum)
             yield Trimmed(
                 mountpoint=each.mountpoint,
                 source=each.source,

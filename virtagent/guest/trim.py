@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import fcntl
 import os
 import struct
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 from virtagent.guest.freeze_targets import local_filesystems
 from virtagent.guest.mounts import Mount
 
-__all__ = ["FITRIM", "trim", "trimmable"]
+__all__ = ["FITRIM", "trim", "trim_apart", "trimmable"]
 
 FITRIM = 0xC0185879
 """_IOWR('X', 121, struct fstrim_range) of linux/fs.h."""
@@ -45,3 +48,21 @@ def trim(mountpoint: str, minimum: int) -> tuple[int, int, str]:
         os.close(descriptor)
     _, trimmed, used = _RANGE.unpack(argument)
     return trimmed, used, ""
+
+
+async def trim_apart(mountpoint: str, minimum: int) -> tuple[int, int, str]:
+    """:func:`trim` in a thread that the agent's end does not wait for: a large disk takes minutes."""
+    loop = asyncio.get_running_loop()
+    trimmed: asyncio.Future[tuple[int, int, str]] = loop.create_future()
+
+    def settle(found: tuple[int, int, str]) -> None:
+        if not trimmed.done():
+            trimmed.set_result(found)
+
+    def work() -> None:
+        found = trim(mountpoint, minimum)
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, found)
+
+    threading.Thread(target=work, name=f"trim {mountpoint}", daemon=True).start()
+    return await trimmed

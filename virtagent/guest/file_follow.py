@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections import deque
-from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from virtagent.api.file_types import Followed
 from virtagent.errors import CallError, FailedPrecondition, NotFound
 from virtagent.guest.file_roots import Roots
 from virtagent.guest.os_errors import call_error
-from virtagent.guest.slices import Visits
+from virtagent.guest.watches import WatchStream, first_of
 
 if TYPE_CHECKING:
     from asyncinotify import Inotify
@@ -32,7 +30,7 @@ LOOK_AGAIN = 1.0
 OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
 
 
-class FollowedFile(AsyncIterator[Followed]):
+class FollowedFile(WatchStream[Followed]):
     """What is at a file's end, and what is added.
 
     Making it opens the file and blocks; a file that is not there yet is waited for.
@@ -49,16 +47,12 @@ class FollowedFile(AsyncIterator[Followed]):
     """
 
     def __init__(self, roots: Roots, path: str, *, lines: int | None, offset: int | None, executor: Executor) -> None:
+        super().__init__(executor)
         self._roots = roots
         self._path = path
-        self._visits = Visits(executor)
         self._descriptor = -1
         self._position = 0
-        self._items: deque[Followed] = deque()
-        self._stopped: asyncio.Event | None = None
-        self._error: CallError | None = None
         self._told_missing = False
-        self.closed = False
         self._signs = Signs(roots, path)
         try:
             self._descriptor = self._open()
@@ -80,27 +74,10 @@ class FollowedFile(AsyncIterator[Followed]):
             raise FailedPrecondition(f"{self._path}: is no regular file; read it, which waits for what comes")
         return descriptor
 
-    async def __anext__(self) -> Followed:
-        """The next piece, or what became of the file.
-
-        Raises:
-            CallError: reading failed, or the agent goes.
-        """
-        if self._stopped is None:
-            self._stopped = asyncio.Event()
-            if self._error is not None:
-                self._stopped.set()
-        while not self._items:
-            if self._error is not None:
-                error, self._error = self._error, None
-                await self.aclose()
-                raise error
-            if self.closed:
-                raise StopAsyncIteration
-            self._items.extend(await self._visits.run(self._look))
-            if not self._items and self._error is None:
-                await self._signs.wait(self._stopped, LOOK_AGAIN)
-        return self._items.popleft()
+    async def _take(self, stopped: asyncio.Event) -> None:
+        self._items.extend(await self._visits.run(self._look))
+        if not self._items and self._error is None:
+            await self._signs.wait(stopped, LOOK_AGAIN)
 
     def _look(self) -> list[Followed]:
         """In a thread: what is new, at most a batch."""
@@ -146,19 +123,6 @@ class FollowedFile(AsyncIterator[Followed]):
         self._signs.look_anew()
         self._read(found)
 
-    def stop(self, error: CallError) -> None:
-        """End it with an error; from the event loop, or before anything was read."""
-        self._error = error
-        self._items.clear()
-        if self._stopped is not None:
-            self._stopped.set()
-
-    async def aclose(self) -> None:
-        """Stop following."""
-        if not self.closed:
-            self.closed = True
-            await self._visits.close(self._drop)
-
     def _drop(self) -> None:
         self.closed = True
         self._signs.close()
@@ -203,15 +167,10 @@ class Signs:
 
     async def wait(self, stopped: asyncio.Event, seconds: float) -> None:
         """Wait for a sign, or until it is time to look again, or until stopped."""
-        tasks: set[asyncio.Task[object]] = {asyncio.ensure_future(stopped.wait())}
+        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(stopped.wait())]
         if self._inotify is not None:
-            tasks.add(asyncio.ensure_future(self._inotify.get()))
-        try:
-            await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in tasks:
-                each.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            waits.append(asyncio.ensure_future(self._inotify.get()))
+        await first_of(*waits, timeout=seconds)
 
     def close(self) -> None:
         """Stop watching."""

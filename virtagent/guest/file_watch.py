@@ -6,8 +6,6 @@ import asyncio
 import errno
 import os
 import stat
-from collections import deque
-from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -18,7 +16,7 @@ from virtagent.guest.file_roots import Roots
 from virtagent.guest.openat2 import open_beneath
 from virtagent.guest.os_errors import call_error
 from virtagent.guest.readable import wait_readable
-from virtagent.guest.slices import Visits
+from virtagent.guest.watches import WatchStream, first_of
 
 if TYPE_CHECKING:
     from asyncinotify import Event, Inotify
@@ -36,7 +34,7 @@ ALWAYS = frozenset({"gone", "unmounted", "overflow"})
 ENTER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-class WatchedFiles(AsyncIterator[Change]):
+class WatchedFiles(WatchStream[Change]):
     """The changes below a path. Making it looks through the tree, and blocks.
 
     Args:
@@ -57,19 +55,14 @@ class WatchedFiles(AsyncIterator[Change]):
             from asyncinotify import Inotify, Mask  # noqa: PLC0415 - of an extra
         except ImportError:
             raise Unavailable("watching needs asyncinotify in the guest: install virtagent[guest]") from None
+        super().__init__(executor)
         self._mask = Mask
         self._roots = roots
         self._path = path
         self._recursive = recursive
         self._kinds = None if kinds is None else ALWAYS.union(kinds)
-        self._visits = Visits(executor)
-        self._items: deque[Change] = deque()
         self._paths: dict[int, str] = {}
         self._moved: tuple[int, str, bool] | None = None
-        self._stopped: asyncio.Event | None = None
-        self._error: CallError | None = None
-        self._ended = False
-        self.closed = False
         self._inotify: Inotify | None = None
         try:
             self._inotify = Inotify(cache_size=64)
@@ -168,27 +161,7 @@ class WatchedFiles(AsyncIterator[Change]):
                     directories.append(path)
         return directories
 
-    async def __anext__(self) -> Change:
-        """The next change.
-
-        Raises:
-            CallError: the tree cannot be watched any more, or the agent goes.
-        """
-        if self._stopped is None:
-            self._stopped = asyncio.Event()
-            if self._error is not None:
-                self._stopped.set()
-        while not self._items:
-            if self._error is not None:
-                error, self._error = self._error, None
-                await self.aclose()
-                raise error
-            if self._ended or self.closed:
-                raise StopAsyncIteration
-            await self._take_event(self._stopped)
-        return self._items.popleft()
-
-    async def _take_event(self, stopped: asyncio.Event) -> None:
+    async def _take(self, stopped: asyncio.Event) -> None:
         inotify = self._inotify
         if inotify is None:
             self._ended = True
@@ -199,19 +172,10 @@ class WatchedFiles(AsyncIterator[Change]):
             event = None
         if event is not None:
             await self._handle(event)
-        elif not await self._wait(inotify, stopped, SECOND_HALF if self._moved is not None else None):
-            self._no_second_half()
-
-    async def _wait(self, inotify: Inotify, stopped: asyncio.Event, seconds: float | None) -> bool:
-        """Wait for an event, or until stopped; whether there was one in time."""
-        tasks = {asyncio.ensure_future(wait_readable(inotify.fd)), asyncio.ensure_future(stopped.wait())}
-        try:
-            done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            return bool(done)
-        finally:
-            for each in tasks:
-                each.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        else:
+            waits = asyncio.ensure_future(wait_readable(inotify.fd)), asyncio.ensure_future(stopped.wait())
+            if not await first_of(*waits, timeout=SECOND_HALF if self._moved is not None else None):
+                self._no_second_half()
 
     async def _handle(self, event: Event) -> None:
         mask, bits = self._mask, event.mask
@@ -315,19 +279,6 @@ class WatchedFiles(AsyncIterator[Change]):
     def _tell(self, kind: ChangeKind, path: str, *, source: str | None = None, directory: bool = False) -> None:
         if self._kinds is None or kind in self._kinds:
             self._items.append(Change(kind=kind, path=path, source=source, directory=directory))
-
-    def stop(self, error: CallError) -> None:
-        """End it with an error; from the event loop, or before anything was read."""
-        self._error = error
-        self._items.clear()
-        if self._stopped is not None:
-            self._stopped.set()
-
-    async def aclose(self) -> None:
-        """Stop watching."""
-        if not self.closed:
-            self.closed = True
-            await self._visits.close(self._drop)
 
     def _drop(self) -> None:
         self.closed = True

@@ -105,7 +105,6 @@ class Child:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._start_ticks = self.start_ticks  # while the kernel still knows
         try:
             _, status, used = os.wait4(self.pid, os.WNOHANG)
         except ChildProcessError:  # somebody else's code in this process waits for all children
@@ -147,11 +146,12 @@ class Child:
         self._signal_all(signal.SIGKILL)
 
     def _signal_all(self, number: int) -> None:
-        done = set()
+        done: set[int] = set()
+        start_ticks = None
         if not self.exited.done():
             _signal_group(self.pid, number)
-            done = {self.pid}
-        arguments = self.pid, self.start_ticks, number, done
+            done, start_ticks = {self.pid}, self.start_ticks
+        arguments = self.pid, start_ticks, number, done
         try:  # in a thread, since there may be thousands of processes to look at
             self._loop.run_in_executor(None, _signal_session, *arguments)
         except RuntimeError:  # the agent is about to end, and has no threads any more
@@ -204,7 +204,7 @@ def _signal_group(group: int, number: int) -> None:
             os.killpg(group, signal.SIGCONT)  # what is stopped cannot hang up
 
 
-def _signal_session(session: int, start_ticks: int, number: int, done: set[int]) -> None:
+def _signal_session(session: int, start_ticks: int | None, number: int, done: set[int]) -> None:
     for group in groups_of_session(session, start_ticks) - done:
         _signal_group(group, number)
 

@@ -18,6 +18,7 @@ from virtagent.api.processes import (
     ProcessExited,
     ProcessInfo,
     ProcessOutput,
+    ProcessStarted,
     Signal,
     StderrMode,
     StdoutMode,
@@ -230,13 +231,13 @@ class RunningOutput(AsyncIterator[ProcessOutput]):
         self._child = child
         self._output = ChildOutput(child)
         self._loop = asyncio.get_running_loop()
-        self._told_start = False
+        self._started: ProcessStarted | None = child.started  # before it can have been reaped
         self._over = False
 
     async def __anext__(self) -> ProcessOutput:
-        if not self._told_start:
-            self._told_start = True
-            return ProcessOutput(started=self._child.started)
+        if self._started is not None:
+            started, self._started = self._started, None
+            return ProcessOutput(started=started)
         piece = await self._output.next()
         if piece is not None:
             name, data = piece

@@ -39,7 +39,7 @@ def find_program(command: Command, environment: Mapping[str, str], cwd: str) -> 
     argv = [SHELL, "-c", command.shell] if command.shell else list(command.argv)
     if not argv[0] or any("\0" in each for each in argv):
         raise InvalidArgument("the program's name is empty, or an argument has a NUL byte")
-    return real_path(_look_up(argv[0], environment, cwd)), argv
+    return _look_up(argv[0], environment, cwd), argv
 
 
 def _look_up(name: str, environment: Mapping[str, str], cwd: str) -> str:
@@ -91,14 +91,18 @@ def check_allowed(grant: Grant, command: Command, more: Mapping[str, str]) -> No
         raise PermissionDenied(f"this caller may run certain programs only, and set LANG, LC_*, TERM, TZ; not {what}")
 
 
-def check_listed(grant: Grant, program: str) -> None:
-    """Refuse a program that the caller's exec allow-list does not have.
+def check_listed(grant: Grant, program: str) -> str:
+    """The path to run, after the caller's exec allow-list has been looked at: what was checked is what is run.
 
     Raises:
         PermissionDenied: it is not on the list.
     """
-    if grant.commands is not None and program not in {real_path(each) for each in grant.commands}:
-        raise PermissionDenied(f"{program}: this caller may run only {', '.join(grant.commands) or 'nothing'}")
+    if grant.commands is None:
+        return program
+    real = real_path(program)
+    if real not in {real_path(each) for each in grant.commands}:
+        raise PermissionDenied(f"{real}: this caller may run only {', '.join(grant.commands) or 'nothing'}")
+    return real
 
 
 def cannot_run(program: str, number: int) -> CallError:

@@ -59,7 +59,7 @@ async def spawn(
     environment = environment_of(who, terminal=terminal, more=env or {}, clear=command.clear_env)
     cwd = _directory(command, who)
     program, argv = find_program(command, environment, cwd)
-    check_listed(grant, program)
+    program = check_listed(grant, program)
     limits = _limits(command)
     with ExitStack() as ours, ExitStack() as theirs:
         ends = _Ends(command, who, ours, theirs, stdin=stdin, stdout=stdout, stderr=stderr)

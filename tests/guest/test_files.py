@@ -292,6 +292,28 @@ async def test_a_frozen_file_system_is_not_written_to(service: FilesService, tmp
     assert (tmp_path / "file").read_bytes() == b"old"
 
 
+async def test_an_upload_to_a_file_system_that_is_frozen_meanwhile_is_removed_after_the_thaw(
+    service: FilesService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "KEPT_FOR", 0.01)
+    device = os.stat(tmp_path).st_dev
+
+    async def freezing() -> AsyncIterator[bytes]:
+        yield b"some"
+        while not os.listdir(tmp_path):
+            await asyncio.sleep(0)
+        service.resources.frozen.add(device, "/mnt")
+        yield b"more"
+
+    with pytest.raises(FailedPrecondition, match="/mnt is frozen"):
+        await service.put(str(tmp_path / "file"), freezing())
+    await asyncio.sleep(0.05)
+    assert len(os.listdir(tmp_path)) == 1, "it was touched while frozen"
+    service.resources.frozen.discard(device)
+    while os.listdir(tmp_path):
+        await asyncio.sleep(0.01)
+
+
 # -- in place ----------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 
 from virtagent.archive.header import ArchiveError
 
@@ -39,11 +40,13 @@ class Directories:
     Args:
         top: the directory, open; not owned.
         create: make directories that are missing, with mode 0o755.
+        check: raises if a file system, given its ``st_dev``, must not be written to now.
     """
 
-    def __init__(self, top: int, *, create: bool = False) -> None:
+    def __init__(self, top: int, *, create: bool = False, check: Callable[[int], None] = lambda device: None) -> None:
         self._top = top
         self._create = create
+        self._check = check
         self._way: list[tuple[str, int]] = []
 
     def enter(self, parts: list[str]) -> int:
@@ -72,6 +75,7 @@ class Directories:
         except FileNotFoundError:
             if not self._create:
                 raise
+            self._check(os.fstat(directory).st_dev)
             os.mkdir(name, 0o755, dir_fd=directory)
             return os.open(name, ENTER, dir_fd=directory)
         except OSError as error:

@@ -60,7 +60,7 @@ class Extractor:
         self._xattrs = xattrs
         self._devices = devices
         self._check = check
-        self._directories = Directories(top, create=True)
+        self._directories = Directories(top, create=True, check=check)
         self._waiting: dict[tuple[str, ...], Member] = {}
         self._member: Member | None = None
         self._parts: list[str] = []
@@ -75,13 +75,14 @@ class Extractor:
     def begin(self, member: Member) -> None:
         """A member begins."""
         self._member, self._parts = member, safe_parts(member.name)
-        self._check(self._device)
         if member.kind == "directory":
             self._make_directory()
             return
         if not self._parts:
             raise ArchiveError("a member that is no directory has the name of the directory itself")
         self._directory = self._directories.enter(self._parts[:-1])
+        self._device = os.fstat(self._directory).st_dev
+        self._check(self._device)
         temporary = f".{secrets.token_hex(8)}.partial"
         if member.kind == "file":
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -115,6 +116,7 @@ class Extractor:
         assert self._member is not None
         if self._parts:
             directory = self._directories.enter(self._parts[:-1])
+            self._check(os.fstat(directory).st_dev)
             try:
                 os.mkdir(self._parts[-1], 0o700, dir_fd=directory)
             except FileExistsError:
@@ -215,12 +217,15 @@ class Extractor:
         return "/".join(self._parts) or "."
 
     def close(self) -> None:
-        """Be done, at the end or before: what is not complete is removed."""
+        """Be done, at the end or before: what is not complete is removed, if the file system may be written to now."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-        if self._temporary:
-            with suppress(OSError):
-                os.unlink(self._temporary, dir_fd=self._directory)
-            self._temporary = ""
-        self._directories.close()
+        temporary, self._temporary = self._temporary, ""
+        try:
+            if temporary:
+                self._check(self._device)
+                with suppress(OSError):
+                    os.unlink(temporary, dir_fd=self._directory)
+        finally:
+            self._directories.close()

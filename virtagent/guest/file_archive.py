@@ -144,6 +144,10 @@ class Extraction:
     def close(self) -> None:
         """Be done; what is not complete is removed."""
         if self._top >= 0:
-            self._extractor.close()
-            os.close(self._top)
-            self._top = -1
+            try:
+                self._extractor.close()
+            except CallError as error:
+                log.warning("extraction into %s: an incomplete .*.partial is left: %s", self._path, error)
+            finally:
+                os.close(self._top)
+                self._top = -1

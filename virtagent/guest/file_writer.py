@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from virtagent.api.file_types import Partial, Written
-from virtagent.errors import AlreadyExists, FailedPrecondition, VirtagentError
+from virtagent.errors import AlreadyExists, CallError, FailedPrecondition, VirtagentError
 from virtagent.guest.file_roots import Roots
 from virtagent.guest.os_errors import call_error
 from virtagent.guest.slices import Visits
@@ -55,6 +55,10 @@ class NewFile:
         wanted: what the file is to be like.
         check: raises if the file system, given its ``st_dev``, must not be written to now.
 
+    Attributes:
+        token: the upload's, or one of its own.
+        written: bytes that were written.
+
     Raises:
         CallError: the temporary file cannot be made, or is shorter than ``offset``.
     """
@@ -74,7 +78,8 @@ class NewFile:
         self._check = check
         self._directory, self._name = roots.open_parent(path)
         self._keeps = token is not None
-        self._temporary = partial_name(self._name, token or secrets.token_hex(8))
+        self.token = token or secrets.token_hex(8)
+        self._temporary = partial_name(self._name, self.token)
         self._descriptor = -1
         self.written = 0
         try:
@@ -190,20 +195,28 @@ class NewFile:
         finally:
             os.close(directory)
 
+    def _is_frozen(self) -> bool:
+        try:
+            self._check(os.fstat(self._directory).st_dev)
+        except CallError:
+            return True
+        return False
+
     def _drop_descriptor(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
     def close(self, *, keep: bool) -> bool:
-        """Be done; whether the temporary file is left for the upload to go on.
+        """Be done; whether the temporary file is left.
 
         Args:
-            keep: leave it, if the upload has a token and writing did not fail.
+            keep: leave it for the upload to go on, if it has a token and writing did not fail. On a frozen file system
+                it is left in any case: unlink(2) would wait for the thaw, even for a file that is not there.
         """
         if self._directory < 0:
             return False
-        kept = keep and self._keeps
+        kept = (keep and self._keeps) or self._is_frozen()
         self._drop_descriptor()
         try:
             if not kept:
@@ -233,9 +246,14 @@ def look_at_partial(roots: Roots, path: str, token: str) -> Partial:
     return Partial(size=size, sha256=digest.hexdigest())
 
 
-def discard_partial(roots: Roots, path: str, token: str) -> None:
-    """Remove what is there of an upload."""
+def discard_partial(roots: Roots, path: str, token: str, check: Callable[[int], None]) -> None:
+    """Remove what is there of an upload.
+
+    Raises:
+        FailedPrecondition: the file system is frozen.
+    """
     with roots.parent(path) as (directory, name):
+        check(os.fstat(directory).st_dev)
         try:
             found = _open_partial(directory, partial_name(name, token), os.O_RDONLY)
             if found is not None:

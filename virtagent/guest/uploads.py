@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
-from contextlib import suppress
 
 from virtagent.api.file_types import Written
-from virtagent.errors import CallError
+from virtagent.errors import CallError, FailedPrecondition
 from virtagent.guest.file_roots import Roots
 from virtagent.guest.file_writer import NewFile, Wanted, discard_partial, receive
 from virtagent.guest.slices import Visits
@@ -25,16 +24,24 @@ MOST_KEPT = 256
 class _Kept:
     """An upload that may go on."""
 
-    def __init__(self, roots: Roots, path: str, token: str, timer: asyncio.TimerHandle) -> None:
+    def __init__(
+        self, roots: Roots, path: str, token: str, check: Callable[[int], None], timer: asyncio.TimerHandle
+    ) -> None:
         self.roots = roots
         self.path = path
         self.token = token
+        self.check = check
         self.timer = timer
 
-    def discard(self) -> None:
-        """Remove it; blocks."""
-        with suppress(CallError):
-            discard_partial(self.roots, self.path, self.token)
+    def discard(self) -> bool:
+        """Remove it; blocks. False: not now, as the file system is frozen."""
+        try:
+            discard_partial(self.roots, self.path, self.token, self.check)
+        except FailedPrecondition:
+            return False
+        except CallError:
+            pass  # it is gone, or cannot be reached any more
+        return True
 
 
 class Uploads:
@@ -79,8 +86,8 @@ class Uploads:
 
         def end() -> None:
             for each in begun:
-                if each.close(keep=not done and not self._stopping) and token is not None:
-                    loop.call_soon_threadsafe(self._keep, roots, path, token)
+                if each.close(keep=not done and not self._stopping):
+                    loop.call_soon_threadsafe(self._keep, roots, path, each.token, check)
 
         loop = asyncio.get_running_loop()
         try:
@@ -92,12 +99,12 @@ class Uploads:
         finally:
             await visits.close(end)
 
-    def _keep(self, roots: Roots, path: str, token: str) -> None:
+    def _keep(self, roots: Roots, path: str, token: str, check: Callable[[int], None]) -> None:
         if len(self._kept) >= MOST_KEPT:
             self._forget(next(iter(self._kept)))
         self._take_back(path, token)
         timer = asyncio.get_running_loop().call_later(KEPT_FOR, self._forget, (path, token))
-        self._kept[path, token] = _Kept(roots, path, token, timer)
+        self._kept[path, token] = _Kept(roots, path, token, check, timer)
 
     def _take_back(self, path: str, token: str) -> None:
         kept = self._kept.pop((path, token), None)
@@ -108,7 +115,12 @@ class Uploads:
         kept = self._kept.pop(which, None)
         if kept is not None:
             kept.timer.cancel()
-            asyncio.get_running_loop().run_in_executor(self._executor, kept.discard)
+            removal = asyncio.get_running_loop().run_in_executor(self._executor, kept.discard)
+            removal.add_done_callback(lambda done: self._removed(kept, done.result()))
+
+    def _removed(self, kept: _Kept, done: bool) -> None:
+        if not done and not self._stopping:
+            self._keep(kept.roots, kept.path, kept.token, kept.check)
 
     async def forget_all(self) -> None:
         """Remove what is kept, and keep nothing from now on: the agent goes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,6 +26,7 @@ __all__ = ["command"]
 
 TEXT = "text/plain;charset=utf-8"
 CHUNK = 64 * 1024
+LARGEST = 16 * 1024 * 1024
 SUFFIXES = {
     ".png": "image/png",
     ".jpg": "image/jpeg",
@@ -113,28 +114,39 @@ def write_file(file: str, data: bytes) -> None:
 def set_content(settings: Settings, file: str | None, kind: str | None, session: str, primary: bool) -> int:
     """Put FILE, or standard input, into the clipboard."""
     chosen = kind or next((SUFFIXES[each] for each in SUFFIXES if (file or "").lower().endswith(each)), TEXT)
-    try:
-        source = sys.stdin.buffer if file in (None, "-") else open(str(file), "rb")  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
+    content = None if file in (None, "-") else read_file(str(file))
 
     async def work(guest: Guest) -> None:
-        size = await guest.clipboard.set(
-            chunks_of(source), type=chosen, session=session, selection=selection_of(primary)
-        )
+        from virtagent.cli.standard_input import standard_input  # noqa: PLC0415 - other verbs need none of it
+
+        source = standard_input() if content is None else pieces(content)
+        size = await guest.clipboard.set(source, type=chosen, session=session, selection=selection_of(primary))
         if settings.json:
             say(to_json({"type": chosen, "size": size}))
 
-    with source:
-        return with_guest(settings, work)
+    return with_guest(settings, work)
 
 
-async def chunks_of(source: BinaryIO) -> AsyncIterator[bytes]:
-    """A file, piece by piece; standard input may be a person, who is waited for in a thread."""
-    import asyncio  # noqa: PLC0415 - run() chooses how it is loaded
+def read_file(file: str) -> bytes:
+    """A file's bytes.
 
-    while chunk := await asyncio.to_thread(source.read, CHUNK):
-        yield chunk
+    Raises:
+        UsageError: it cannot be read, or is too large.
+    """
+    try:
+        with open(file, "rb") as opened:
+            data = opened.read(LARGEST + 1)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
+    if len(data) > LARGEST:
+        raise UsageError(f"{file} is too large: a clipboard takes {LARGEST >> 20} MiB")
+    return data
+
+
+async def pieces(data: bytes) -> AsyncIterator[bytes]:
+    """Bytes, piece by piece."""
+    for at in range(0, len(data), CHUNK):
+        yield data[at : at + CHUNK]
 
 
 @command.command("clear")

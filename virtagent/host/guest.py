@@ -15,13 +15,13 @@ from virtagent.service.stub import stub
 if TYPE_CHECKING:
     from virtagent.api.accounts import Accounts
     from virtagent.api.agent import Agent
-    from virtagent.api.clipboard import Clipboard
     from virtagent.api.config import Config
     from virtagent.api.hardware import Hardware
     from virtagent.api.health import Health
     from virtagent.api.log import Log
     from virtagent.api.network import Network
     from virtagent.api.units import Units
+    from virtagent.host.clipboard import GuestClipboard
     from virtagent.host.events import GuestEvents
     from virtagent.host.files import GuestFiles
     from virtagent.host.jobs import GuestJobs
@@ -119,7 +119,7 @@ class _Stubs:
     config: Config = _later("virtagent.api.config", "Config")
     """Configuration of the guest, piece by piece."""
 
-    clipboard: Clipboard = _later("virtagent.api.clipboard", "Clipboard")
+    clipboard: GuestClipboard = _later("virtagent.host.clipboard", "GuestClipboard")
     """Clipboards of the guest's desktop sessions."""
 
     rpc: Introspection = _later("virtagent.service.introspection", "Introspection")

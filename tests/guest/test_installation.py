@@ -13,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from virtagent.cli.installing import install_or_uninstall, own_command
-from virtagent.guest.installation import ARCHIVE, Installation, InstallationError, shipped, unit_words, wanted_by
+from virtagent.guest.installation import (
+    ARCHIVE,
+    Installation,
+    InstallationError,
+    below_agent,
+    shipped,
+    unit_words,
+    wanted_by,
+)
 
 COMMAND = ["/usr/local/bin/virtagentd"]
 WANTS = r"etc/systemd/system/dev-virtio\x2dports-org.virtagent.0.device.wants/virtagentd.service"
@@ -215,3 +223,17 @@ def test_a_command_comes_back_whole_from_a_unit(words: list[str]) -> None:
 
 def test_the_unit_is_wanted_by_the_ports_device() -> None:
     assert wanted_by(shipped("virtagentd.service")) == r"dev-virtio\x2dports-org.virtagent.0.device"
+
+
+@pytest.mark.parametrize(
+    ("control_groups", "below"),
+    [
+        ("0::/system.slice/virtagentd.service\n", True),
+        ("0::/system.slice/system-virtagentd.slice/virtagentd@ttyS1.service/payload\n", True),
+        ("12:pids:/user.slice\n0::/system.slice/virtagentd.service\n", True),
+        ("0::/system.slice/run-r1.service\n", False),
+        ("0::/user.slice/user-0.slice/session-1.scope\n", False),
+    ],
+)
+def test_it_is_known_what_was_started_through_the_agent(control_groups: str, below: bool) -> None:
+    assert below_agent(control_groups) is below

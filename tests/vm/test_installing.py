@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from tests.vm.conftest import MachineFactory, Stopwatch
 from tests.vm.harness import Image, Machine, build_debian
-from tests.vm.talk import PORT, connected, url_of
+from tests.vm.harness.process import Process, check_call
+from tests.vm.harness.wheel import REPOSITORY
+from tests.vm.talk import PATIENCE, PORT, connected, url_of
 
 LISTING = (
     "find /etc /usr /var/lib /var/cache /root /run/virtagent -xdev"
@@ -40,10 +45,14 @@ async def test_the_package_installs_with_apt_serves_and_is_purged_without_a_trac
     async with connected(url_of(bare_guest, PORT)) as line:
         assert (await line.guest.ping()) > 0
     assert (await bare_guest.shell("systemctl is-enabled virtagentd.service")).strip() == "enabled"
-    with stopwatch("the same package again: an upgrade"):
-        await bare_guest.shell("dpkg -i /root/virtagent.deb", SLOW)
     async with connected(url_of(bare_guest, PORT)) as line:
-        assert (await line.guest.ping()) > 0
+        await asyncio.wait_for(line.events.ups.get(), PATIENCE)
+        with stopwatch("the same package again, through the agent itself"):
+            done = await line.guest.processes.capture(["dpkg", "-i", "/root/virtagent.deb"], timeout=SLOW)
+            assert done.returncode == 0, done.stderr
+            await line.next_session()
+        up = await asyncio.wait_for(line.events.ups.get(), PATIENCE)
+    assert up.reason == "restart"
     await bare_guest.shell("apt-get remove -y virtagent", SLOW)
     assert "/etc/virtagent/agent.toml" in await bare_guest.shell(OURS)
     await bare_guest.shell("apt-get purge -y virtagent", SLOW)
@@ -82,3 +91,28 @@ async def test_the_single_file_runs_without_a_home_on_a_read_only_system_and_for
         "mkdir -m 777 /tmp/open; VIRTAGENT_UNPACK_DIR=/tmp/open python3 /root/virtagentd.pyz --check 2>&1 || true"
     )
     assert "/tmp/open: others may write to it" in await bare_guest.shell(into_open, SLOW)
+
+
+async def test_the_command_line_of_the_page_gives_a_guest_that_answers(systemd_image: Image, tmp_path: Path) -> None:
+    page = (REPOSITORY / "docs" / "install.md").read_text()
+    block = re.search(r"```sh\n(qemu-system-x86_64 .*?)```", page, re.DOTALL)
+    assert block is not None
+    process = Process()
+    socket, disk = process.directory / "web1.sock", tmp_path / "web1.qcow2"
+    assert systemd_image.disk is not None
+    await check_call("qemu-img", "create", "-f", "qcow2", "-F", "raw", "-b", str(systemd_image.disk), str(disk))
+    own = {"/run/vm/web1.sock": str(socket), "web1.qcow2": str(disk), "-accel kvm": "-accel tcg"}
+    line = block.group(1).replace("\\\n", " ")
+    for told, here in own.items():
+        assert told in line
+        line = line.replace(told, here)
+    kernel = ["-kernel", str(systemd_image.kernel.image), "-initrd", str(systemd_image.initrd)]
+    arguments = ["-append", f"console=ttyS0 quiet {systemd_image.kernel_arguments}", "-display", "none"]
+    try:
+        await process.start(
+            ["setpriv", "--pdeathsig", "KILL", *shlex.split(line), *kernel, *arguments, "-serial", "stdio", "-smp", "2"]
+        )
+        async with connected(f"unix:{socket}?chardev=virtio", timeout=2 * PATIENCE, wait=True) as host:
+            assert (await host.guest.system.info()).hostname == "guest"
+    finally:
+        await process.stop()

@@ -151,6 +151,10 @@ class Installation:
     def _check(self) -> None:
         if self._root == Path("/") and os.geteuid() != 0 and not self._dry_run:
             raise InstallationError("only root can change a system's services: run it with sudo, or as root")
+        if self._running and not self._dry_run and below_agent(Path("/proc/self/cgroup").read_text()):
+            raise InstallationError(
+                "this was started through the agent, which it would end, and itself with it: put systemd-run before it"
+            )
         if not self._root.is_dir():
             raise InstallationError(f"{self._root} is no directory: mount the image and name its root")
         if self._place(PACKAGED).exists():
@@ -275,6 +279,11 @@ class Installation:
             complaint = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
             raise InstallationError(f"{line}: {complaint}")
         self._say(f"ran {line}")
+
+
+def below_agent(control_groups: str) -> bool:
+    """Whether a process with this /proc/PID/cgroup belongs to the agent's unit, and ends with it."""
+    return re.search(r"/virtagentd(@[^/]*)?\.service", control_groups) is not None
 
 
 def wanted_by(unit: str) -> str:

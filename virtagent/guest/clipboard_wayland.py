@@ -13,6 +13,7 @@ from typing import Literal
 from virtagent.api.clipboard import TEXT, Selection
 from virtagent.errors import NotFound, Unavailable
 from virtagent.guest.clipboard_tool import Done, find_tool, run_tool
+from virtagent.guest.clipboard_types import choose, media_types
 from virtagent.guest.wayland_globals import list_globals, socket_path
 
 __all__ = ["WaylandClipboard"]
@@ -54,9 +55,7 @@ class WaylandClipboard:
 
     async def types(self, selection: Selection) -> list[str]:
         """The media types; none if it is empty."""
-        offered = await self._offered(selection)
-        found = [each for each in offered if "/" in each and each not in TEXT_TYPES]
-        return [TEXT, *found] if any(each in TEXT_TYPES for each in offered) else found
+        return media_types(await self._offered(selection), TEXT_TYPES)
 
     async def get(self, type: str, selection: Selection) -> bytes:
         """The content.
@@ -64,11 +63,7 @@ class WaylandClipboard:
         Raises:
             NotFound: it is empty, or has no such type.
         """
-        offered = await self._offered(selection)
-        wanted = TEXT_TYPES if type == TEXT else (type,)
-        chosen = next((each for each in wanted if each in offered), None)
-        if chosen is None:
-            raise NotFound(f"the clipboard has no {type}" if offered else "the clipboard is empty")
+        chosen = choose(type, await self._offered(selection), TEXT_TYPES)
         done = await self._run("wl-paste", selection, "--no-newline", "--type", chosen)
         if done.code != 0:
             raise NotFound(f"the clipboard has no {type} any more: {done.complaint}")

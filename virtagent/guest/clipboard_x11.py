@@ -10,6 +10,7 @@ from typing import Any, Literal
 from virtagent.api.clipboard import TEXT, Selection
 from virtagent.errors import NotFound, Unavailable
 from virtagent.guest.clipboard_tool import Done, find_tool, run_tool
+from virtagent.guest.clipboard_types import choose, media_types
 
 __all__ = ["X11Clipboard"]
 
@@ -53,9 +54,7 @@ class X11Clipboard:
 
     async def types(self, selection: Selection) -> list[str]:
         """The media types; none if it is empty."""
-        targets = await self._targets(selection)
-        found = [each for each in targets if "/" in each and each not in TEXT_TARGETS]
-        return [TEXT, *found] if any(each in TEXT_TARGETS for each in targets) else found
+        return media_types(await self._targets(selection), TEXT_TARGETS)
 
     async def get(self, type: str, selection: Selection) -> bytes:
         """The content; text as UTF-8.
@@ -63,11 +62,7 @@ class X11Clipboard:
         Raises:
             NotFound: it is empty, or has no such type.
         """
-        targets = await self._targets(selection)
-        wanted = TEXT_TARGETS if type == TEXT else (type,)
-        target = next((each for each in wanted if each in targets), None)
-        if target is None:
-            raise NotFound(f"the clipboard has no {type}" if targets else "the clipboard is empty")
+        target = choose(type, await self._targets(selection), TEXT_TARGETS)
         done = await self._xclip(selection, "-o", "-t", target)
         if done.code != 0:
             raise NotFound(f"the clipboard has no {type} any more: {done.complaint}")

@@ -1,20 +1,35 @@
 """Becomes a program, after what only the process itself can do: its limits, its controlling terminal.
 
 ``subprocess`` can do neither without ``preexec_fn``, whose Python code would run between fork and exec in a process
-with threads: it may deadlock. So this file's text is run by an interpreter of its own, ``python -I -S -c TEXT ORDER
-REPORT``, which takes 8 ms; only what is there at once is imported. What to do lies in a memory file (memfd_create(2))
-as fields that each end with NUL; an error goes to a pipe as ``STAGE ERRNO``, and the pipe closes at the exec.
+with threads: it may deadlock. So an interpreter of its own, which takes 8 ms, does :func:`become` and no more: what is
+to be done, and the function's code (there may be no source: a zip file, ``.pyc`` files only), lie in a memory file
+(memfd_create(2)); an error goes to a pipe as ``STAGE ERRNO``, and the pipe closes at the exec.
 """
 
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # signal.py takes longer to load than all the rest
 import fcntl
+import marshal
 import os
 import resource
-import sys
 
-__all__ = ["pack_order"]
+__all__ = ["INTERPRETER_ARGUMENTS", "pack_order"]
+
+INTERPRETER_ARGUMENTS = (
+    "-I",
+    "-S",
+    "-c",
+    (
+        "import _signal, fcntl, marshal, os, resource, sys\n"
+        "order, report = map(int, sys.argv[1:])\n"
+        "os.set_inheritable(report, False)\n"
+        "with open(order, 'rb') as memory:\n"
+        "    code, order = marshal.load(memory)\n"
+        "type(lambda: 0)(code, globals())(order, report)\n"
+    ),
+)
+"""What the interpreter is given before the numbers of two descriptors: of the memory file, and of the pipe."""
 
 
 def pack_order(
@@ -47,11 +62,11 @@ def pack_order(
         *argv,
         *(f"{name}={value}" for name, value in environment.items()),
     ]
-    return b"".join(os.fsencode(each) + b"\0" for each in fields)
+    return marshal.dumps((become.__code__, b"".join(os.fsencode(each) + b"\0" for each in fields)))
 
 
 def become(order: bytes, report: int) -> None:
-    """Do what the order says; does not return."""
+    """Do what the order says; does not return. Uses only what INTERPRETER_ARGUMENTS import."""
     terminal, limits, umask, identity, count, program, *rest = order.split(b"\0")[:-1]
     argv, environment = rest[: int(count)], rest[int(count) :]
     stage = "terminal"
@@ -77,14 +92,6 @@ def become(order: bytes, report: int) -> None:
     except (OSError, ValueError, OverflowError) as error:
         number = getattr(error, "errno", None) or 22  # setrlimit's ValueError is EINVAL
         if "not allowed to raise" in str(error):
-            number = 1
+            number = 1  # EPERM, which setrlimit tells as a ValueError, too
         os.write(report, f"{stage} {number}".encode())
     os._exit(127)
-
-
-if __name__ == "__main__":
-    order_descriptor, report_descriptor = map(int, sys.argv[1:3])
-    os.set_inheritable(report_descriptor, False)
-    with open(order_descriptor, "rb") as memory:
-        text = memory.read()
-    become(text, report_descriptor)

@@ -10,7 +10,6 @@ import sys
 import termios
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from functools import cache
 from typing import Any
 
 from virtagent.api.processes import LIMIT_NAMES, Command, StderrMode, StdoutMode
@@ -242,20 +241,10 @@ def _start_with_helper(
         ours.callback(os.close, reading)
         theirs.callback(os.close, report)
         own = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
-        helper = [sys.executable, "-I", "-S", "-c", _helper_text(), str(order), str(report)]
+        helper = [sys.executable, *exec_helper.INTERPRETER_ARGUMENTS, str(order), str(report)]
         pid = _popen(helper, sys.executable, own, {**options, "pass_fds": (order, report)})
         ours.pop_all()
     return pid, reading
-
-
-@cache
-def _helper_text() -> str:
-    """The helper's text: also where the agent is a single zip file, out of which no interpreter can run one module."""
-    read = getattr(exec_helper.__loader__, "get_data", None)
-    if read is None:
-        raise Unavailable("the agent cannot read its own exec_helper.py, which terminals and limits need")
-    text: bytes = read(exec_helper.__file__)
-    return text.decode()
 
 
 async def _until_it_runs(child: Child, report: int, program: str) -> None:

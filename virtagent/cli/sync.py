@@ -25,11 +25,12 @@ __all__ = ["command"]
 
 
 @click.command(
+    short_help="Make a directory like another; only what differs is copied.",
     epilog="""\b
 Examples:
   virtagent sync ./site web1:/srv/www
   virtagent sync --delete --dry-run ./site web1:/srv/www
-  virtagent --to web1 sync --checksum :/etc ./etc-of-web1"""
+  virtagent --to web1 sync --checksum :/etc ./etc-of-web1""",
 )
 @click.argument("source")
 @click.argument("target")

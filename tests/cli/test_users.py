@@ -98,6 +98,12 @@ def test_keys_of_unknown_accounts_are_told_in_one_line(running: Daemon) -> None:
         assert "no account 'nobody-here'" in done.stderr
 
 
+def test_whose_keys_are_meant_must_be_said(running: Daemon) -> None:
+    done = run(running, "users", "keys")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "Missing argument 'USER'" in done.stderr
+
+
 def test_keys_come_from_arguments_and_files(tmp_path: Path) -> None:
     path = tmp_path / "keys"
     path.write_text(f"# mine\n\n{key(2, 'b')}\n")

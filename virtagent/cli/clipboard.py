@@ -165,7 +165,7 @@ def clear(settings: Settings, session: str, primary: bool) -> int:
 @in_session
 @shared_options
 def types(settings: Settings, session: str, primary: bool) -> int:
-    """List the media types in which the content can be had, one a line."""
+    """List the media types that can be had."""
 
     async def work(guest: Guest) -> None:
         for each in await guest.clipboard.types(session=session, selection=selection_of(primary)):

@@ -192,7 +192,7 @@ def output(settings: Settings, key: str) -> int:
 @click.argument("key")
 @shared_options
 def is_configured(settings: Settings, key: str) -> int:
-    """Tell whether a piece was applied: the exit code is 0, or 1 if it was not."""
+    """Exit with 0 if a piece was applied, with 1 if it was not."""
 
     async def work(guest: Guest) -> int:
         found = await guest.config.is_configured(key)
@@ -207,7 +207,10 @@ def is_configured(settings: Settings, key: str) -> int:
 @click.argument("keys", metavar="KEY...", nargs=-1, required=True)
 @shared_options
 def forget(settings: Settings, keys: tuple[str, ...]) -> int:
-    """Remember nothing of pieces, so that they are run the next time. Nothing is undone."""
+    """Remember nothing of pieces: the next time they are run.
+
+    Nothing is undone.
+    """
 
     async def work(guest: Guest) -> int:
         unknown = [key for key in keys if not await guest.config.forget(key)]

@@ -199,7 +199,10 @@ def daemon_reload(settings: Settings) -> int:
 @click.option("--state", type=click.Choice(STATES), default="active", show_default=True)
 @shared_options
 def wait(settings: Settings, unit: str, state: Any) -> int:
-    """Wait until a unit is in a state; --timeout says for how long [60]."""
+    """Wait until a unit is in a state.
+
+    --timeout says for how long [60]. A unit that fails while "active" is waited for ends the wait.
+    """
 
     async def work(guest: Guest) -> None:
         found = await guest.units.wait_for(unit, state=state)
@@ -215,7 +218,10 @@ def wait(settings: Settings, unit: str, state: Any) -> int:
 @click.option("-n", "--lines", type=click.IntRange(0), default=10, show_default=True, help="The last so many.")
 @shared_options
 def logs(settings: Settings, unit: str, follow: bool, lines: int) -> int:
-    """Print the end of a unit's log; virtagent journal -u UNIT has more options."""
+    """Print the end of a unit's log.
+
+    virtagent journal -u UNIT has more options.
+    """
     from virtagent.cli.journal import show  # noqa: PLC0415 - other verbs need none of it
     from virtagent.guest.units import full_name  # noqa: PLC0415
 

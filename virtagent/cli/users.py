@@ -124,6 +124,7 @@ def unlock(settings: Settings, user: str) -> int:
 
 @command.group(
     "keys",
+    cls=DefaultGroup,
     epilog="""\b
 Examples:
   virtagent --to web1 users keys list anna

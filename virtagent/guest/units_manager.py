@@ -140,7 +140,8 @@ class Manager:
             async with asyncio.timeout(CONNECT_PATIENCE):
                 bus = await MessageBus(address, BusType.SYSTEM).connect()
         except (OSError, TimeoutError, EOFError, AuthError, InvalidAddressError) as error:
-            raise Unavailable(f"systemd cannot be reached over D-Bus: {str(error) or 'no answer in time'}") from None
+            why = getattr(error, "strerror", None) or str(error) or "no answer in time"
+            raise Unavailable(f"systemd cannot be reached over D-Bus: {why}") from None
         try:
             yield cls(bus)
         finally:

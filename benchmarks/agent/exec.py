@@ -17,11 +17,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import virtagent
+from benchmarks.agent.report import report
 from benchmarks.guest.agent_process import AgentProcess, qemu_ga, running
 from benchmarks.guest.qemu_ga_client import QemuGaClient
 from benchmarks.guest.samples import timed, timed_blocking
 
-__all__ = ["LIMITS", "measure", "report"]
+__all__ = ["LIMITS", "measure"]
 
 PROGRAM = "/bin/true"
 
@@ -138,19 +139,6 @@ async def _memory(agent: AgentProcess, execs: int, calls: int) -> dict[str, floa
         }
 
 
-def report(metrics: dict[str, float]) -> list[str]:
-    """A line for each figure, with what is asked for."""
-    lines = []
-    for name, value in metrics.items():
-        line = f"{name:28} {value:12.2f}"
-        if name in LIMITS:
-            limit, way = LIMITS[name]
-            met = value >= limit if way == "at least" else value <= limit if way == "at most" else value < limit
-            line += f"   {way} {limit:g}: {'met' if met else 'MISSED'}"
-        lines.append(line)
-    return lines
-
-
 def main() -> None:
     """The program."""
     parser = argparse.ArgumentParser(description="Programs: latency beside qemu-ga, memory.")
@@ -159,7 +147,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="va-") as directory:
         path = Path(directory)
         metrics = measure(path, rounds=3, execs=2000, calls=20_000) if quick else measure(path)
-    print("\n".join(report(metrics)))
+    print("\n".join(report(metrics, LIMITS)))
 
 
 if __name__ == "__main__":

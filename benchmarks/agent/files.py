@@ -16,10 +16,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import virtagent
+from benchmarks.agent.report import report
 from benchmarks.guest.agent_process import AgentProcess, qemu_ga, virtagentd
 from benchmarks.guest.qemu_ga_client import LARGEST_COUNT, QemuGaClient
 
-__all__ = ["LIMITS", "measure", "report"]
+__all__ = ["LIMITS", "measure"]
 
 SIZE = 192 << 20
 """Bytes of the file that both agents read."""
@@ -125,19 +126,6 @@ async def _copying(agent: AgentProcess, sparse: Path, copy: int) -> dict[str, fl
     return metrics
 
 
-def report(metrics: dict[str, float]) -> list[str]:
-    """A line for each figure, with what is asked for."""
-    lines = []
-    for name, value in metrics.items():
-        line = f"{name:28} {value:10.2f}"
-        if name in LIMITS:
-            limit, way = LIMITS[name]
-            met = value >= limit if way == "at least" else value < limit
-            line += f"   {way} {limit:g}: {'met' if met else 'MISSED'}"
-        lines.append(line)
-    return lines
-
-
 def main() -> None:
     """The program."""
     parser = argparse.ArgumentParser(description="Files: reading, pings during a copy, memory.")
@@ -145,7 +133,7 @@ def main() -> None:
     quick = parser.parse_args().quick
     with tempfile.TemporaryDirectory(prefix="va-") as directory:
         metrics = measure(Path(directory), rounds=2 if quick else 5, copy=(COPY >> 3) if quick else COPY)
-    print("\n".join(report(metrics)))
+    print("\n".join(report(metrics, LIMITS)))
 
 
 if __name__ == "__main__":

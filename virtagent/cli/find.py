@@ -61,11 +61,12 @@ def age_filter(text: str | None) -> dict[str, int]:
 
 
 @click.command(
+    short_help="Find files below a directory, by name, kind, size and age.",
     epilog="""\b
 Examples:
   virtagent --to web1 find /var/log --name '*.log' --size +10M
   virtagent --to web1 find /etc --mtime -1d -l
-  virtagent --to web1 find /tmp --type f --mtime +30d -0 | xargs -0 -n1 echo"""
+  virtagent --to web1 find /tmp --type f --mtime +30d -0 | xargs -0 -n1 echo""",
 )
 @click.argument("path")
 @click.option("--name", "names", multiple=True, metavar="PATTERN", help="Names that match; may be repeated.")

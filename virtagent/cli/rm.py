@@ -19,11 +19,12 @@ __all__ = ["command"]
 
 
 @click.command(
+    short_help="Remove files of the guest; links are never followed.",
     epilog="""\b
 Examples:
   virtagent --to web1 rm /tmp/core.1234
   virtagent --to web1 rm -r /srv/old
-  virtagent --to web1 rm -rf /var/tmp/build"""
+  virtagent --to web1 rm -rf /var/tmp/build""",
 )
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option("-r", "-R", "--recursive", is_flag=True, help="Directories with all that is in them.")

@@ -226,6 +226,15 @@ def test_what_cannot_be_is_refused(conditions: dict[str, Any]) -> None:
         journal_command(**conditions)
 
 
+def test_who_follows_from_now_on_misses_nothing_that_is_written_while_journalctl_starts() -> None:
+    before = datetime.now(UTC)
+    command = journal_command(follow=True, lines=0)
+    (since,) = [each.removeprefix("--since=") for each in command if each.startswith("--since=")]
+    assert before <= datetime.strptime(since, "%Y-%m-%d %H:%M:%S.%f UTC").replace(tzinfo=UTC) <= datetime.now(UTC)
+    assert "--no-tail" in command
+    assert "--lines=0" in journal_command(follow=True, lines=0, after="s=1")
+
+
 def test_moments_are_given_in_utc() -> None:
     berlin = datetime.fromisoformat("2026-09-21T16:13:20.25+02:00")
     assert "--since=2026-09-21 14:13:20.250000 UTC" in journal_command(since=berlin)

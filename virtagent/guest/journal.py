@@ -77,6 +77,9 @@ def journal_command(
         raise InvalidArgument("follow and reverse exclude each other")
     if follow and until is not None:
         raise InvalidArgument("follow and until exclude each other")
+    if follow and lines == 0 and since is None and after is None:
+        # What is written until journalctl has opened its files is new as well.
+        since, lines = datetime.now(UTC), None
     command = ["--output=json", "--all", "--no-pager", "--quiet"]
     command += ["--follow"] if follow else []
     command += ["--reverse"] if reverse else []

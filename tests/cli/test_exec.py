@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.programs import LIMIT, Daemon, command_line, environment, read_until, virtagent
+from tests.cli.programs import LIMIT, Daemon, command_line, daemon, environment, read_until, virtagent
 
 
 @pytest.fixture
@@ -324,11 +324,19 @@ def test_the_terminal_is_restored_when_the_session_is_lost(place: Path, own: Dae
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Daemon]:
-    from tests.cli.programs import daemon
-
     (tmp_path / "own").mkdir()
     with daemon(tmp_path / "own") as made:
         yield made
+
+
+def test_an_agent_on_uvloop_runs_programs_too(place: Path) -> None:
+    pytest.importorskip("uvloop")
+    (place / "uvloop").mkdir()
+    with daemon(place / "uvloop", loop="uvloop") as made:
+        data = os.urandom(2**20)
+        assert run(place, made, "exec", "-i", "cat", stdin=data).stdout == data
+        assert run(place, made, "exec", "-t", "-s", "tty -s; exit 3").returncode == 3
+        assert run(place, made, "exec", "--deadline", "0.3", "sleep", "600").returncode == 124
 
 
 @pytest.mark.root

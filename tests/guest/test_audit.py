@@ -178,8 +178,18 @@ def test_a_journal_that_comes_back_is_used_again(tmp_path: Path) -> None:
     sender.close()
 
 
+@pytest.fixture
+def quiet_log() -> Iterator[None]:
+    """Whatever is less than an error is not logged."""
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.ERROR)
+    yield
+    root.setLevel(before)
+
+
+@pytest.mark.usefixtures("quiet_log")
 def test_without_a_journal_the_log_gets_a_line_whatever_its_level(caplog: pytest.LogCaptureFixture) -> None:
-    logging.getLogger().setLevel(logging.ERROR)
     audit = Audit(Frozen(), "/nonexistent/journal")
     audit.done(RUN, open_call({"command": "ls"}), None)
     (record,) = caplog.records

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from contextlib import aclosing
@@ -271,6 +272,20 @@ async def test_tools_get_their_arguments(service: ConfigService, programs: Calla
     assert b"".join(each.stdout for each in items) == b"apply --detailed-exitcodes FILE\nnotify {'x':}\n"
     assert items[-1].piece is not None
     assert (items[-1].piece.outcome, items[-1].piece.exit_code) == ("applied", 2), "2: there were changes"
+
+
+@pytest.mark.skipif(shutil.which("ansible-playbook") is None, reason="needs ansible: apt-get install -y ansible-core")
+async def test_a_real_playbook_is_applied(service: ConfigService, tmp_path: Path) -> None:
+    tasks = f"[{{copy: {{content: \"{{{{ lookup('env', 'WHO') }}}}\", dest: {tmp_path}/made}}}}]"
+    playbook = f"- {{hosts: all, gather_facts: false, tasks: {tasks}}}\n"
+    items = await run(service, "key", playbook, kind="ansible", env={"WHO": "me"})
+    assert items[-1].piece is not None
+    assert (items[-1].piece.outcome, (tmp_path / "made").read_text()) == ("applied", "me")
+    assert b"changed=1" in await service.output("key")
+    assert not (await run(service, "key", playbook, kind="ansible", env={"WHO": "me"}))[-1].changed
+    items = await run(service, "key", "- {hosts: all, tasks: [{fail: {}}]}\n", kind="ansible")
+    assert items[-1].piece is not None
+    assert (items[-1].piece.outcome, items[-1].piece.exit_code) == ("failed", 2)
 
 
 async def test_tools_that_are_there_are_told_with_what_is_missing(

@@ -95,9 +95,12 @@ async def test_a_job_never_waits_for_a_reader(guest: Guest) -> None:
 
 
 async def test_stdout_and_stderr_are_kept_in_the_order_in_which_they_came(guest: Guest) -> None:
-    job = await guest.jobs.start(shell="echo 1; sleep 0.05; echo 2 >&2; sleep 0.05; echo 3")
-    pieces = await output_of(guest, job.job)
-    assert [(piece.offset, piece.stdout, piece.stderr) for piece in pieces[:-1]] == [
+    job = await guest.jobs.start(shell="echo 1; read x; echo 2 >&2; read x; echo 3", stdin=True)
+    async with asyncio.timeout(LIMIT), TypedStream.of(guest.jobs.output(job.job)) as stream:
+        for _ in range(2):
+            await anext(stream)
+            await guest.jobs.write(job.job, chunks(b"go on\n"))
+    assert [(piece.offset, piece.stdout, piece.stderr) for piece in (await output_of(guest, job.job))[:-1]] == [
         (0, b"1\n", b""),
         (2, b"", b"2\n"),
         (4, b"3\n", b""),

@@ -167,6 +167,23 @@ def test_the_helper_ends_quietly_when_it_is_told_to(tmp_path: Path) -> None:
         assert process.returncode == 0
 
 
+def test_an_agent_for_one_command_takes_no_sessions(tmp_path: Path) -> None:
+    with daemon(tmp_path, "--log-level", "debug") as guest:
+        assert (tmp_path / "runtime" / "session.sock").is_socket()
+        guest.stop()
+    assert not (tmp_path / "runtime" / "session.sock").exists()
+    # Looked at from within the agent, while it serves.
+    done = subprocess.run(
+        command_line(f"exec:{sys.executable} -m virtagent.cli.daemon --stdio", "config", "apply", "look", "-"),
+        input=f"test -S {tmp_path}/runtime/session.sock; echo $?".encode(),
+        env=environment(tmp_path),
+        capture_output=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, b"1\n")
+
+
 def test_the_desktop_file_starts_what_there_is() -> None:
     text = (Path(__file__).parents[2] / "packaging" / "virtagent-session.desktop").read_text()
     assert "\nExec=virtagentd session\n" in text

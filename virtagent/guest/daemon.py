@@ -93,7 +93,8 @@ class Daemon:
                     if channel not in devices:
                         await channel.start()
                         log.info("serving %s", channel.url)
-                await self._sessions.start()
+                if any(not channel.url.startswith("stdio:") for channel in self._channels):
+                    await self._sessions.start()  # one that serves a single command would take them from another
                 for channel in devices:
                     self._spawn(self._serve_device(channel), f"serve {channel.url}")
                 if self._options.heartbeat:

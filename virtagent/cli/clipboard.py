@@ -37,6 +37,7 @@ SUFFIXES = {
 
 
 @click.group(
+    short_help="The clipboard of a desktop session in the guest.",
     cls=DefaultGroup,
     epilog="""\b
 Examples:

@@ -40,7 +40,7 @@ def shell_in_use() -> str:
     raise UsageError(f"which shell? write virtagent completion {'|'.join(SHELLS)}")
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(short_help="Print what makes a shell complete commands and guests.", epilog=EXAMPLES)
 @click.argument("shell", required=False, type=click.Choice(SHELLS))
 @shared_options
 def command(settings: Settings, shell: str | None) -> int:

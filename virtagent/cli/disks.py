@@ -22,11 +22,12 @@ __all__ = ["command"]
 
 
 @click.command(
+    short_help="Print the guest's filesystems and disks.",
     epilog="""\b
 Examples:
   virtagent --to web1 disks
   virtagent --to web1 disks --json | jq 'select(.disk) | .disk.address'
-  virtagent --to web1 disks --all --network"""
+  virtagent --to web1 disks --all --network""",
 )
 @click.option("--all", "everything", is_flag=True, help="The kernel's own filesystems, too.")
 @click.option("--network", is_flag=True, help="Ask file servers for sizes, too.")

@@ -59,6 +59,7 @@ class Report:
 
 
 @click.command(
+    short_help="Find out what works in the guest, and what to do about the rest.",
     epilog="""\b
 Examples:
   virtagent --to web1 doctor

@@ -27,6 +27,7 @@ __all__ = ["command", "run_in_guest"]
 
 
 @click.command(
+    short_help="Run a program in the guest; its exit code is passed on.",
     cls=PassingCommand,
     epilog="""\b
 Examples:

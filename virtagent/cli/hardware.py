@@ -27,6 +27,7 @@ MOST = 1024
 
 
 @click.group(
+    short_help="Show processors, memory and PCI devices; switch them on and off.",
     cls=DefaultGroup,
     epilog="""\b
 Examples:

@@ -27,6 +27,7 @@ HEADINGS = ("JOB", "STATE", "PID", "STARTED", "OUTPUT", "NAME", "COMMAND")
 
 
 @click.group(
+    short_help="List, wait for, signal and remove programs that run detached.",
     cls=DefaultGroup,
     epilog="""\b
 Examples:

@@ -29,6 +29,7 @@ LARGEST = 64 * 1024
 
 
 @click.group(
+    short_help="The small key/value store that host and guest share.",
     cls=DefaultGroup,
     epilog="""\b
 Examples:

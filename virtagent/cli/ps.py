@@ -79,6 +79,7 @@ def row(info: ProcessInfo, now: datetime) -> tuple[object, ...]:
 
 
 @click.command(
+    short_help="List the guest's processes.",
     epilog="""\b
 Examples:
   virtagent --to web1 ps

@@ -11,7 +11,7 @@ __all__ = ["SECTIONS", "write_sections"]
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Connection": ("ping", "wait-ready", "guests", "info", "doctor", "events"),
     "Programs": ("exec", "shell", "ps", "jobs", "attach"),
-    "Files": ("cat", "ls", "stat", "find", "tail", "cp", "sync", "mkdir", "rm", "df", "du"),
+    "Files": ("cat", "ls", "stat", "find", "tail", "cp", "sync", "mkdir", "rm", "du"),
     "Observing": ("top", "stats", "dmesg", "journal", "disks", "net", "hardware"),
     "Managing": ("units", "users", "time", "config", "kv", "clipboard", "freeze", "thaw", "trim"),
     "Power": ("shutdown", "reboot", "suspend"),
@@ -26,7 +26,7 @@ def rows(group: click.Group, context: click.Context, names: tuple[str, ...]) -> 
     for name in names:
         command = group.get_command(context, name) if name in known else None
         if command is not None:
-            yield name, command.get_short_help_str(80)
+            yield name, command.get_short_help_str(70)
 
 
 def write_sections(group: click.Group, context: click.Context, formatter: click.HelpFormatter) -> None:

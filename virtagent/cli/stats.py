@@ -53,12 +53,13 @@ def changes_only(settings: Settings, said: bool | None) -> bool:
 
 
 @click.command(
+    short_help="Show processors, memory, disks, network and processes.",
     epilog="""\b
 Examples:
   virtagent --to web1 stats
   virtagent --to web1 stats -f --interval 0.5
   virtagent --to web1 stats -f --json --groups cpu,memory | jq .cpu.percent
-  virtagent --to web1 stats --plot day.svg --for 600 --interval 5"""
+  virtagent --to web1 stats --plot day.svg --for 600 --interval 5""",
 )
 @click.option("-f", "--follow", is_flag=True, help="Go on: a line for each sample.")
 @click.option(

@@ -20,11 +20,12 @@ __all__ = ["command"]
 
 
 @click.command(
+    short_help="Thaw the guest's filesystems.",
     epilog="""\b
 Examples:
   virtagent --to web1 thaw                    ends whatever the agent holds frozen
   virtagent --to web1 thaw --list             only what that is
-  virtagent --to web1 thaw --force            also what others froze and left so"""
+  virtagent --to web1 thaw --force            also what others froze and left so""",
 )
 @click.argument("mountpoints", metavar="[MOUNTPOINT]...", nargs=-1)
 @click.option("--lease", metavar="NAME", help="Only this freeze, as --list and freeze --json name it.")

@@ -79,12 +79,13 @@ def changed_text(done: Synchronized) -> str:
 
 
 @click.command(
+    short_help="Compare, set and slew the guest's clock.",
     epilog="""\b
 Examples:
   virtagent --to web1 time
   virtagent --to web1 time --set             # after a resume, or a restore from a snapshot
   virtagent --to web1 time --slew            # where a clock must not jump
-  virtagent --to web1 time --json | jq .drift.offset"""
+  virtagent --to web1 time --json | jq .drift.offset""",
 )
 @click.option("--set", "step", is_flag=True, help="Set the guest's clock to this machine's, at once.")
 @click.option("--slew", is_flag=True, help="Let it run faster or slower until it is right; 5 minutes at most.")

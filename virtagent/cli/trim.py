@@ -22,10 +22,11 @@ __all__ = ["command"]
 
 
 @click.command(
+    short_help="Give unused blocks back to the host (fstrim).",
     epilog="""\b
 Examples:
   virtagent --to web1 trim                    all that can be
-  virtagent --to web1 trim / --minimum 1M"""
+  virtagent --to web1 trim / --minimum 1M""",
 )
 @click.argument("mountpoints", metavar="[MOUNTPOINT]...", nargs=-1)
 @click.option("--minimum", default="0", metavar="BYTES", help="Leave shorter ranges alone, such as 64K. [0]")

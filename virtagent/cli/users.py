@@ -31,6 +31,7 @@ LARGEST_INPUT = 1024 * 1024
 
 
 @click.group(
+    short_help="List accounts, set passwords, manage authorized keys.",
     cls=DefaultGroup,
     epilog="""\b
 Examples:

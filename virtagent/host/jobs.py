@@ -13,7 +13,10 @@ from virtagent.service.stub import stub
 
 __all__ = ["GuestJobs"]
 
-_Base = Jobs if TYPE_CHECKING else object
+if TYPE_CHECKING:
+    _Base = Jobs
+else:
+    _Base = object
 
 
 class GuestJobs(_Base):
@@ -24,6 +27,9 @@ class GuestJobs(_Base):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stub, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *dir(self._stub)})
 
     async def start(  # type: ignore[override]  # people give argv, not a struct
         self,

@@ -23,6 +23,7 @@ from virtagent.errors import (
 )
 from virtagent.peer.context import Context
 from virtagent.peer.options import PeerOptions
+from virtagent.peer.peer import Peer
 from virtagent.peer.stream import NewStream, OutgoingStream, Stream
 from virtagent.protocol.limits import Limits
 from virtagent.testing import memory_pair, peer_pair
@@ -529,3 +530,41 @@ async def test_a_message_whose_second_stream_is_refused_leaves_no_first_one_behi
                 await a.call("echo", [NewStream(), NewStream()])
             assert await a.call("echo", 1) == 1
             assert is_idle(a, b)
+
+
+class Held:
+    """A source that holds something until it is closed."""
+
+    def __init__(self) -> None:
+        self.closed = asyncio.Event()
+
+    def __aiter__(self) -> Held:
+        return self
+
+    async def __anext__(self) -> int:
+        raise AssertionError("nobody reads this")
+
+    async def aclose(self) -> None:
+        self.closed.set()
+
+
+async def test_a_source_is_closed_though_its_stream_is_over_before_anything_was_read_of_it() -> None:
+    """A lease that lasts as long as its stream must end with it, however early that is."""
+    held = Held()
+    served: list[Peer] = []
+
+    def cancel() -> None:
+        assert served[0]._pumps
+        for task in served[0]._pumps:
+            task.cancel()
+
+    def hold(context: Context) -> OutgoingStream:
+        served.append(context.peer)
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, cancel)  # after the stream's task was made, before its first step
+        return OutgoingStream(held)
+
+    async with peer_pair([], [handler(hold)]) as (a, _), asyncio.timeout(10):
+        async with a.stream("hold"):
+            await held.closed.wait()
+        await until(lambda: not served[0]._pumps)

@@ -12,6 +12,7 @@ import os
 import time
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from mypy_extensions import mypyc_attr
@@ -21,7 +22,7 @@ from virtagent.peer.dispatch import Dispatcher
 from virtagent.peer.handler import Router
 from virtagent.peer.identity import local_identity
 from virtagent.peer.options import PeerOptions
-from virtagent.peer.pump import pump
+from virtagent.peer.pump import close_source, pump
 from virtagent.peer.state import PeerState, StateCell
 from virtagent.peer.stream import NewStream, OutgoingStream, StreamEnd
 from virtagent.peer.waking import wake
@@ -175,7 +176,15 @@ class Link(ChannelUser):
         for end, source, name in pumps:
             task = self._loop.create_task(pump(end, source, name), name=f"stream {end.identifier} of {name}")
             self._pumps.add(task)
-            task.add_done_callback(self._pumps.discard)
+            task.add_done_callback(partial(self._pump_ended, end, source))
+
+    def _pump_ended(self, end: StreamEnd, source: Any, task: asyncio.Task[None]) -> None:
+        self._pumps.discard(task)
+        if not end.pumped:
+            end.pumped = True
+            closing = self._loop.create_task(close_source(source), name=f"close stream {end.identifier}")
+            self._pumps.add(closing)
+            closing.add_done_callback(self._pumps.discard)
 
     # -- the channel (ChannelUser) -------------------------------------------------------------------------------
 

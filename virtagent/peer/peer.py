@@ -414,7 +414,7 @@ class Peer(Caller, Link):
             for task in list(self._pumps):
                 task.cancel()
             await self._dispatcher.aclose()
-            if self._pumps:
+            while self._pumps:
                 await asyncio.wait(set(self._pumps))
         finally:
             if self._channel is not None:

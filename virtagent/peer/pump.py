@@ -10,7 +10,7 @@ from typing import Any
 from virtagent.errors import CallError, UsageError, VirtagentError, error_to_wire
 from virtagent.peer.stream import StreamEnd
 
-__all__ = ["pump"]
+__all__ = ["close_source", "pump"]
 
 log = logging.getLogger("virtagent.stream")
 
@@ -18,10 +18,12 @@ log = logging.getLogger("virtagent.stream")
 async def pump(end: StreamEnd, source: AsyncIterable[Any], name: str) -> None:
     """Send everything that ``source`` gives, then half-close; its error ends the stream for the reader too (rule T7).
 
-    Cancelled when the stream is over (reset by the peer, session lost); ``source`` is closed in any case.
+    Cancelled when the stream is over (reset by the peer, session lost); ``source`` is closed in any case, but for a
+    cancellation before the first step, of which a coroutine hears nothing: ``end.pumped`` is False then.
     """
     task = asyncio.current_task()
     assert task is not None
+    end.pumped = True
     end.on_over = task.cancel
     try:
         if not end.closed:
@@ -38,9 +40,14 @@ async def pump(end: StreamEnd, source: AsyncIterable[Any], name: str) -> None:
         end.end(wire)
     finally:
         end.on_over = None
-        aclose = getattr(source, "aclose", None)
-        if aclose is not None:
-            await aclose()
+        await close_source(source)
+
+
+async def close_source(source: AsyncIterable[Any]) -> None:
+    """Let a source free what it holds: a file, a process, a frozen filesystem."""
+    aclose = getattr(source, "aclose", None)
+    if aclose is not None:
+        await aclose()
 
 
 async def send_all(end: StreamEnd, source: AsyncIterable[Any]) -> None:

@@ -81,6 +81,7 @@ class StreamEnd(ProtocolStream):
         self.ended = not self.receives
         self.error: VirtagentError | None = None
         self.taken = False
+        self.pumped = False
         self.on_over: Any = None
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None

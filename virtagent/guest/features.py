@@ -9,7 +9,7 @@ from virtagent.guest.environment import is_compiled
 
 __all__ = ["features"]
 
-OPTIONAL = ("asyncinotify", "dbus_fast", "opentelemetry", "psutil", "pyroute2", "pyudev", "uvloop")
+OPTIONAL = ("asyncinotify", "dbus_fast", "opentelemetry", "pyroute2", "pyudev", "uvloop")
 """Modules that some methods need; what is missing answers ``Unavailable`` there."""
 
 

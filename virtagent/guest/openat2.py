@@ -37,7 +37,7 @@ def open_beneath(directory: int, path: str, flags: int, mode: int = 0) -> int:
     if openat2 is None:
         return walk_beneath(directory, path, flags, mode)
     for _ in range(RETRIES):
-        number = openat2(directory, os.fsencode(path) or b".", flags | os.O_CLOEXEC, mode)
+        number: int = openat2(directory, os.fsencode(path) or b".", flags | os.O_CLOEXEC, mode)
         if number != -errno.EAGAIN:
             break
     if number < 0:

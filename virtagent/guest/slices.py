@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator
@@ -122,7 +123,7 @@ class SlicedWork(AsyncIterator[T], Generic[T]):
             await self._visits.close(source.close)
 
     def __del__(self) -> None:
-        if self._source is not None and not self._source.gi_running:
+        if self._source is not None and inspect.getgeneratorstate(self._source) != inspect.GEN_RUNNING:
             self._source.close()
 
 

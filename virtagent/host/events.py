@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from virtagent.api.event_kinds import GAP, SUBSCRIBED
 from virtagent.api.events import Event, Events
 from virtagent.errors import DeadlineExceeded, PeerClosed, SessionLost, Unavailable
+from virtagent.host.delegate import Delegate
 from virtagent.peer.caller import Caller
 from virtagent.service.streams import TypedStream
 from virtagent.service.stub import stub
@@ -20,7 +21,7 @@ __all__ = ["EventStream", "Gap", "GuestEvents"]
 if TYPE_CHECKING:
     _Base = Events
 else:
-    _Base = object
+    _Base = Delegate
 
 FIRST_RETRY, LONGEST_RETRY = 0.1, 5.0
 """Seconds until a subscription that was lost is asked for again; each time twice as long."""
@@ -159,9 +160,6 @@ class GuestEvents(_Base):
             run: the agent's run that ``after`` is of, as an earlier stream had it; "": the present one.
         """
         return EventStream(self._stub, kinds or ("*",), after, run)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stub, name)
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *dir(self._stub)})

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 from virtagent.api.file_types import Extracted, FileStat, Written
 from virtagent.api.files import Files
 from virtagent.errors import AlreadyExists, FailedPrecondition, NotFound, SessionLost, VirtagentError
+from virtagent.host.delegate import Delegate
 from virtagent.peer.caller import Caller
 from virtagent.service.streams import TypedStream
 from virtagent.service.stub import stub
@@ -39,7 +40,7 @@ GIVING_UP = 5.0
 if TYPE_CHECKING:
     _Base = Files
 else:
-    _Base = object
+    _Base = Delegate
 
 
 class GuestFiles(_Base):
@@ -52,9 +53,6 @@ class GuestFiles(_Base):
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
         self._stub = stub(Files, caller)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stub, name)
 
     def bulk(self) -> Files:
         """The same methods without a deadline, and after everything else that is to be sent."""

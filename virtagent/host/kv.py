@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from virtagent.api.kv import Kv, KvChange
 from virtagent.errors import DeadlineExceeded, PeerClosed, SessionLost, Unavailable
+from virtagent.host.delegate import Delegate
 from virtagent.peer.caller import Caller
 from virtagent.service.streams import TypedStream
 from virtagent.service.stub import stub
@@ -20,7 +21,7 @@ FIRST_RETRY, LONGEST_RETRY = 0.1, 5.0
 if TYPE_CHECKING:
     _Base = Kv
 else:
-    _Base = object
+    _Base = Delegate
 
 
 class GuestKv(_Base):
@@ -28,12 +29,6 @@ class GuestKv(_Base):
 
     def __init__(self, caller: Caller) -> None:
         self._stub = stub(Kv, caller)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stub, name)
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *dir(self._stub)})
 
     async def follow(self, prefix: str = "") -> AsyncIterator[KvChange]:
         """What there is, and then each change, without end: :meth:`watch`, again after each loss of the session.

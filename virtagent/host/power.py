@@ -6,13 +6,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from virtagent.api.power import Planned, Power
 from virtagent.api.system import System
 from virtagent.errors import DeadlineExceeded, PeerGone, UsageError, VirtagentError
+from virtagent.host.delegate import Delegate
 from virtagent.peer.caller import Caller
 from virtagent.peer.peer import Peer
 from virtagent.peer.state import PeerState
@@ -27,7 +28,7 @@ Until = Literal["goodbye", "closed"]
 if TYPE_CHECKING:
     _Base = Power
 else:
-    _Base = object
+    _Base = Delegate
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,12 +55,6 @@ class GuestPower(_Base):
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
         self._stub = stub(Power, caller)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stub, name)
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *dir(self._stub)})
 
     async def shutdown_and_wait(
         self,

@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from virtagent.api.storage import Freeze, FrozenFilesystem, Storage, Thaw
 from virtagent.errors import Aborted, CallError, NotFound, UsageError, VirtagentError
+from virtagent.host.delegate import Delegate
 from virtagent.peer.caller import Caller
 from virtagent.service.streams import TypedStream
 from virtagent.service.stub import stub
@@ -22,7 +23,7 @@ MARGIN = 60.0
 if TYPE_CHECKING:
     _Base = Storage
 else:
-    _Base = object
+    _Base = Delegate
 
 
 class FreezeLease:
@@ -152,12 +153,6 @@ class GuestStorage(_Base):
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
         self._stub = stub(Storage, caller)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stub, name)
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *dir(self._stub)})
 
     def freeze(  # type: ignore[override]
         self, mountpoints: Sequence[str] | None = None, *, deadline: float = 60.0, hooks: bool = True

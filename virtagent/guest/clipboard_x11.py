@@ -46,7 +46,7 @@ class X11Clipboard:
     async def watchable(self) -> bool:
         """Whether changes can be told: python-xlib is there, and the server has XFIXES."""
         try:
-            connection = await asyncio.to_thread(_connect, self.display)
+            connection = _connect(self.display)
         except (Unavailable, OSError):
             return False
         connection.close()
@@ -82,7 +82,7 @@ class X11Clipboard:
 
     async def clear(self, selection: Selection) -> None:
         """Empty it: its owner is told that it owns it no more."""
-        connection = await asyncio.to_thread(_connect, self.display)
+        connection = _connect(self.display)
         try:
             _disown(connection, selection.upper())
         finally:
@@ -106,7 +106,7 @@ class X11Clipboard:
         Raises:
             Unavailable: python-xlib is missing, or the server has no XFIXES.
         """
-        connection = await asyncio.to_thread(_connect, self.display)
+        connection = _connect(self.display)
         selections: dict[int, Selection] = {
             connection.intern_atom("CLIPBOARD"): "clipboard",
             connection.intern_atom("PRIMARY"): "primary",
@@ -133,6 +133,9 @@ class X11Clipboard:
 
 def _connect(display: str) -> Any:
     """A connection to the server, which has XFIXES.
+
+    It blocks, in the event loop too: a helper whose server hangs has nothing else to do, and a thread that a cancelled
+    wait leaves behind would leave its connection open.
 
     Raises:
         Unavailable: there is no such server, no XFIXES, or no library.

@@ -174,7 +174,8 @@ def test_ctrl_c_twice_gives_up_and_ends_the_program(place: Path, running: Daemon
         while process.poll() is None:  # two within a second, however busy this machine is
             process.send_signal(signal.SIGINT)
             select.select([process.stdout], [], [], 0.05)
-        assert process.returncode == 130
+        # A further one while Python ends has its default effect, which is the same to a shell.
+        assert process.returncode in (130, -signal.SIGINT)
     wait_until_gone(pid)
 
 

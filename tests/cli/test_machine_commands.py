@@ -83,6 +83,9 @@ async def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     async with virtagent.listen(made.url, services=[made.machine.service, storage, log, SystemService()]) as listening:
         made.machine.resources.channels = [listening]
         yield made
+    keepers = asyncio.all_tasks() - {asyncio.current_task()}
+    if keepers:  # they wait for processes that have thawed and are about to end
+        await asyncio.wait(keepers, timeout=LIMIT)
 
 
 # -- freeze ----------------------------------------------------------------------------------------------------------

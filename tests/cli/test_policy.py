@@ -203,7 +203,11 @@ async def test_over_tcp_one_may_only_look(tmp_path: Path) -> None:
 
 async def test_statistics_tell_of_the_process_and_of_who_asks(tmp_path: Path) -> None:
     with daemon(tmp_path) as guest:
-        async with virtagent.connect(guest.url, name="asking") as peer, virtagent.connect(guest.url, name="other"):
+        async with (
+            virtagent.connect(guest.url, name="asking") as peer,
+            virtagent.connect(guest.url, name="other") as other,
+        ):
+            await other.agent.ping()  # the agent has its hello, too
             found = await peer.health.statistics()
             assert found.pid == guest.process.pid
             assert found.rss is not None

@@ -92,10 +92,35 @@ def test_links_may_lead_anywhere_as_long_as_nothing_is_written_through_them(top:
 def test_device_nodes_are_made_only_where_they_may_be(top: Path) -> None:
     data = member("null", "character", major=1, minor=3) + END
     with pytest.raises(PermissionError, match="null: device nodes may not be made here"):
-        extract(data, top, devices=False)
+        extract(data, top, privileges=False)
     assert os.listdir(top) == []
     extract(data, top)
     assert os.stat(top / "null").st_rdev == os.makedev(1, 3)
+
+
+@pytest.mark.root
+def test_privileges_are_given_only_where_they_may_be(top: Path) -> None:
+    capability = bytes.fromhex("0100000280000000000000000000000000000000")  # CAP_SETUID, effective and permitted
+    made = Member(
+        name=b"tool", kind="file", size=1, mode=0o6755, xattrs={b"security.capability": capability, b"user.kept": b"1"}
+    )
+    data = pack_member(made) + b"x" + bytes(padding(1)) + END
+    extractor = Extractor(opened := os.open(top, os.O_RDONLY), privileges=False)
+    try:
+        ArchiveReader(extractor).feed(data)
+        extractor.complete()
+    finally:
+        extractor.close()
+        os.close(opened)
+    assert stat.S_IMODE((top / "tool").stat().st_mode) == 0o755
+    assert os.listxattr(top / "tool") == ["user.kept"]
+    assert [each.split(" not kept")[0] for each in extractor.notes] == [
+        "tool: set-user-ID or set-group-ID",
+        "tool: security.capability",
+    ]
+    extract(data, top)
+    assert stat.S_IMODE((top / "tool").stat().st_mode) == 0o6755
+    assert sorted(os.listxattr(top / "tool")) == ["security.capability", "user.kept"]
 
 
 def test_files_that_are_there_are_replaced_whole_and_directories_stay(top: Path) -> None:
@@ -195,7 +220,7 @@ def test_a_damaged_archive_is_refused_or_stays_inside(data: st.DataObject, tmp_p
     for _ in range(data.draw(st.integers(1, 4))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     descriptor = os.open(tmp_path / "top", os.O_RDONLY)
-    extractor = Extractor(descriptor, devices=False, ownership=False)
+    extractor = Extractor(descriptor, privileges=False, ownership=False)
     try:
         reader = ArchiveReader(extractor)
         reader.feed(bytes(whole))

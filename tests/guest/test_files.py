@@ -24,8 +24,12 @@ from virtagent.errors import (
     SessionLost,
 )
 from virtagent.guest import uploads
+from virtagent.guest.configuration import PolicyRule
+from virtagent.guest.file_roots import Roots
 from virtagent.guest.files import FilesService
 from virtagent.guest.grants import Grant
+from virtagent.guest.peer_identity import PeerIdentity
+from virtagent.guest.policy import Policy
 from virtagent.guest.resources import Resources
 
 TOKEN = "0123456789abcdef"
@@ -658,3 +662,43 @@ async def test_every_method_keeps_to_the_roots(tmp_path: Path) -> None:
     assert sorted(os.listdir(writable)) == ["file", "out"]
     await service.put(inside, pieces(b"allowed"))
     assert (writable / "file").read_bytes() == b"allowed"
+
+
+async def test_nobody_gets_a_set_user_id_program_below_roots(tmp_path: Path) -> None:
+    service = FilesService(Restricted(tmp_path, tmp_path))
+    file = tmp_path / "file"
+    file.write_bytes(b"old")
+    file.chmod(0o4755)
+    with pytest.raises(PermissionDenied, match="set-user-ID"):
+        await service.put(str(file), pieces(b"new"), mode=0o4755)
+    with pytest.raises(PermissionDenied, match="set-user-ID"):
+        await service.chmod(str(file), 0o6711)
+    assert (file.read_bytes(), stat.S_IMODE(file.stat().st_mode)) == (b"old", 0o4755)
+    await service.put(str(file), pieces(b"new"))
+    assert stat.S_IMODE(file.stat().st_mode) == 0o755
+    await service.mkdir(str(tmp_path / "shared"), mode=0o2775)
+    await service.chmod(str(tmp_path / "shared"), 0o2770)
+    assert stat.S_IMODE((tmp_path / "shared").stat().st_mode) == 0o2770
+
+
+async def test_whoever_writes_around_a_root_cannot_move_it(tmp_path: Path) -> None:
+    read, secrets = tmp_path / "served" / "data", tmp_path / "secrets"
+    for each in (read, secrets):
+        each.mkdir(parents=True)
+    (secrets / "file").write_bytes(b"secret")
+    rule = PolicyRule(read_roots=(str(read),), write_roots=(str(tmp_path / "served"),), roles=("files-write",))
+    grant = Policy([rule]).grant(PeerIdentity("unix:/run/a", "unix", uid=1))
+    service = FilesService(Restricted(read, tmp_path / "served"))
+    service.resources.grants.of = lambda context: grant  # type: ignore[method-assign]
+    await service.rename(str(read), f"{read}-gone")
+    await service.link(str(read), str(secrets), symbolic=True)
+    with pytest.raises(CallError, match="Not a directory"):
+        await service.stat(f"{read}/file")
+    assert [each async for each in service.glob(f"{read}/*")] == []
+
+
+def test_a_root_may_be_named_by_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "file").write_bytes(b"inside")
+    (tmp_path / "name").symlink_to("real")
+    os.close(Roots((str(tmp_path / "name"),)).open(f"{tmp_path}/name/file", os.O_RDONLY))

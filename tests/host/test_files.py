@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import os
 import stat
 from collections.abc import AsyncIterator, Callable
@@ -18,6 +19,7 @@ from virtagent import Guest, PeerOptions
 from virtagent.api.file_types import Entry
 from virtagent.errors import AlreadyExists, FailedPrecondition, NotFound, ResourceExhausted, SessionLost
 from virtagent.guest.files import FilesService
+from virtagent.host import trees
 from virtagent.host.trees import compare
 
 SIZE = 20_000_000
@@ -330,6 +332,37 @@ async def test_a_tree_on_its_way_down_goes_on_with_what_is_left(
     assert not line.cuts
     assert shape(tmp_path / "back") == shape(tree)
     assert line.passed - before < 13_000_000, "everything was sent again"
+
+
+@pytest.mark.root
+async def test_a_guest_gives_nobody_here_the_rights_of_another_user(guest: Guest, tmp_path: Path, tree: Path) -> None:
+    (tree / "tool").write_bytes(b"#!/bin/sh")
+    (tree / "tool").chmod(0o4755)
+    got = await guest.files.get_tree(str(tree), tmp_path / "back", ownership=True, xattrs=True)
+    assert (tmp_path / "back" / "tool").stat().st_mode & 0o7777 == 0o755
+    assert any("tool: set-user-ID" in each for each in got.notes)
+    await guest.files.get_tree(str(tree), tmp_path / "whole", ownership=True, privileges=True)
+    assert (tmp_path / "whole" / "tool").stat().st_mode & 0o7777 == 0o4755
+    os.mknod(tree / "disk", 0o600 | 0o060000, os.makedev(7, 0))
+    with pytest.raises(PermissionError, match="disk: device nodes"):
+        await guest.files.get_tree(str(tree), tmp_path / "third", ownership=True)
+    assert not (tmp_path / "third" / "disk").exists()
+
+
+async def test_a_listing_that_does_not_end_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Endless:
+        """A guest that tells of more files than it was asked for."""
+
+        def bulk(self) -> Endless:
+            return self
+
+        async def tree(self, path: str, *, most: int) -> AsyncIterator[Entry]:
+            for number in itertools.count():
+                yield Entry(path=str(number))
+
+    monkeypatch.setattr(trees, "MOST_ENTRIES", 100)
+    with pytest.raises(ResourceExhausted, match="more than 100 files"):
+        await trees.guest_entries(Endless(), "/")  # type: ignore[arg-type]
 
 
 def test_what_differs_is_copied_and_what_is_not_there_is_deleted() -> None:

@@ -20,6 +20,11 @@ MOST_NOTES = 20
 MOST_WAITING = 50_000
 """Directories whose times wait for the end; beyond, the first ones get theirs early."""
 
+PRIVILEGED = stat.S_ISUID | stat.S_ISGID
+
+OF_THE_SYSTEM = (b"security.", b"trusted.")
+"""Extended attributes such as a program's capabilities (xattr(7))."""
+
 ENTER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -32,7 +37,8 @@ class Extractor:
         top: the directory, open; not owned.
         ownership: set owners, where this process may.
         xattrs: set extended attributes.
-        devices: device nodes may be made.
+        privileges: device nodes, set-user-ID and set-group-ID files, and attributes such as capabilities, may be made:
+            with them, an archive can give a user of this machine the rights of another one.
         check: raises if a file system, given its ``st_dev``, must not be written to now.
 
     Attributes:
@@ -52,13 +58,13 @@ class Extractor:
         *,
         ownership: bool = True,
         xattrs: bool = True,
-        devices: bool = True,
+        privileges: bool = True,
         check: Callable[[int], None] = lambda device: None,
     ) -> None:
         self._top = top
         self._ownership = ownership and os.geteuid() == 0
         self._xattrs = xattrs
-        self._devices = devices
+        self._privileges = privileges
         self._check = check
         self._directories = Directories(top, create=True, check=check)
         self._waiting: dict[tuple[str, ...], Member] = {}
@@ -108,7 +114,7 @@ class Extractor:
 
     def _make_node(self, member: Member, temporary: str) -> None:
         kind = {"fifo": stat.S_IFIFO, "character": stat.S_IFCHR, "block": stat.S_IFBLK}[member.kind]
-        if member.kind != "fifo" and not self._devices:
+        if member.kind != "fifo" and not self._privileges:
             raise PermissionError(f"{self._shown()}: device nodes may not be made here")
         os.mknod(temporary, 0o600 | kind, os.makedev(member.major, member.minor), dir_fd=self._directory)
 
@@ -186,6 +192,9 @@ class Extractor:
         if self._ownership:
             self._try("owner", lambda: os.chown(file, member.uid, member.gid))
         mode = member.mode if self._ownership else member.mode & 0o1777
+        if mode & PRIVILEGED and member.kind != "directory" and not self._privileges:
+            mode &= ~PRIVILEGED
+            self._note("set-user-ID or set-group-ID", PermissionError("it may not be set here"))
         self._try("mode", lambda: os.chmod(file, mode))
         self._restore_attributes(member, file, follow=True)
         self._try("time", lambda: os.utime(file, ns=(member.mtime, member.mtime)))
@@ -201,6 +210,9 @@ class Extractor:
     def _restore_attributes(self, member: Member, file: int | str, *, follow: bool) -> None:
         if self._xattrs:
             for key, value in member.xattrs.items():
+                if key.startswith(OF_THE_SYSTEM) and not self._privileges:
+                    self._note(os.fsdecode(key), PermissionError("it may not be set here"))
+                    continue
                 self._try(os.fsdecode(key), partial(os.setxattr, file, key, value, follow_symlinks=follow))
 
     def _try(self, what: str, change: Callable[[], object]) -> None:

@@ -108,9 +108,9 @@ class Extraction:
         except BaseException:
             os.close(self._top)
             raise
-        # A device node below a root would lead to all that is on the device.
+        # A device node below a root would lead to all that is on the device, and a set-user-ID program to all else.
         self._extractor = Extractor(
-            self._top, ownership=ownership, xattrs=xattrs, devices=roots.everywhere, check=check
+            self._top, ownership=ownership, xattrs=xattrs, privileges=roots.everywhere, check=check
         )
         self._reader = ArchiveReader(self._extractor)
 

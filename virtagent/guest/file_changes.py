@@ -120,6 +120,8 @@ class Tree:
         """Set the permission bits."""
         with _opened(self._roots, path, os.O_PATH) as descriptor:
             self._check_fd(descriptor)
+            if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+                self._roots.check_mode(path, mode)
             try:
                 os.chmod(f"/proc/self/fd/{descriptor}", mode)
             except OSError as error:

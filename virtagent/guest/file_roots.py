@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from virtagent.errors import CallError, FailedPrecondition, InvalidArgument, PermissionDenied
-from virtagent.guest.openat2 import open_beneath
+from virtagent.guest.openat2 import open_beneath, open_directly
 from virtagent.guest.os_errors import call_error
 
-__all__ = ["EVERYWHERE", "Roots", "check_path"]
+__all__ = ["EVERYWHERE", "Roots", "check_path", "place_of"]
 
 DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -63,7 +65,7 @@ class Roots:
         for root, prefix in self._roots:
             if parts[: len(prefix)] != prefix:
                 continue
-            directory = os.open(root, DIRECTORY)
+            directory = open_directly(place_of(root), DIRECTORY)
             try:
                 return open_beneath(directory, "/".join(parts[len(prefix) :]), flags, mode)
             except OSError as error:
@@ -76,6 +78,15 @@ class Roots:
     def _outside(self, path: str) -> CallError:
         allowed = ", ".join(root for root, _ in self._roots) or "nothing"
         return PermissionDenied(f"{path}: is outside of what may be {self._verb}, which is {allowed}")
+
+    def check_mode(self, path: str, mode: int) -> None:
+        """Refuse set-user-ID and set-group-ID files below roots: they would give away the rights of the agent's user.
+
+        Raises:
+            PermissionDenied: the mode has such a bit.
+        """
+        if mode & (stat.S_ISUID | stat.S_ISGID) and not self.everywhere:
+            raise PermissionDenied(f"{path}: set-user-ID and set-group-ID are not given to files below roots")
 
     @contextmanager
     def parent(self, path: str) -> Iterator[tuple[int, str]]:
@@ -99,6 +110,15 @@ class Roots:
         if not self.everywhere and any(parts == prefix for _, prefix in self._roots):
             raise PermissionDenied(f"{path}: is one of the roots that the policy names, and stays")
         return self.open("/" + "/".join(parts[:-1]), DIRECTORY), parts[-1]
+
+
+@cache
+def place_of(root: str) -> str:
+    """Where a root is, without links: as it was when it was first asked for, which the policy does when it is read.
+
+    Who may write around a root can put a link in its place later, which is not followed.
+    """
+    return os.path.realpath(root)
 
 
 def _components(path: str) -> list[str]:

@@ -75,6 +75,9 @@ class NewFile:
     ) -> None:
         self._path = path
         self._wanted = wanted
+        self._everywhere = roots.everywhere
+        if wanted.mode is not None:
+            roots.check_mode(path, wanted.mode)
         self._check = check
         self._directory, self._name = roots.open_parent(path)
         self._keeps = token is not None
@@ -167,6 +170,8 @@ class NewFile:
             old = os.stat(self._name, dir_fd=self._directory, follow_symlinks=False)
             if stat.S_ISREG(old.st_mode):
                 mode, old_uid, old_gid = stat.S_IMODE(old.st_mode), old.st_uid, old.st_gid
+                if not self._everywhere:
+                    mode &= ~(stat.S_ISUID | stat.S_ISGID)  # the content is another one
         if (wanted.uid, wanted.gid) != (-1, -1):
             os.fchown(self._descriptor, wanted.uid, wanted.gid)
         with suppress(PermissionError):

@@ -7,7 +7,7 @@ import os
 from functools import cache
 from typing import Any
 
-__all__ = ["open_beneath", "walk_beneath"]
+__all__ = ["open_beneath", "open_directly", "walk_beneath"]
 
 SYSTEM_CALL = 437
 """openat2, on every architecture of Linux but Alpha."""
@@ -43,6 +43,24 @@ def open_beneath(directory: int, path: str, flags: int, mode: int = 0) -> int:
     if number < 0:
         raise OSError(-number, os.strerror(-number))
     return number
+
+
+def open_directly(path: str, flags: int) -> int:
+    """Open an absolute path, none of whose components may be a link; the new descriptor.
+
+    Raises:
+        OSError: of open(2); ENOTDIR or ELOOP: there is a link.
+    """
+    way = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    current = os.open("/", way)
+    try:
+        names = [each for each in path.split("/") if each]
+        for name in names:
+            above, current = current, os.open(name, way, dir_fd=current)
+            os.close(above)
+        return os.open(".", flags | os.O_CLOEXEC, dir_fd=current)
+    finally:
+        os.close(current)
 
 
 @cache

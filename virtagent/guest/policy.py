@@ -77,8 +77,8 @@ class _Rule:
             allow=rule.allow,
             deny=rule.deny,
             read_only=rule.read_only,
-            read_roots=tuple(map(os.path.normpath, rule.read_roots)),
-            write_roots=() if rule.read_only else tuple(map(os.path.normpath, rule.write_roots)),
+            read_roots=_roots(rule.read_roots),
+            write_roots=() if rule.read_only else _roots(rule.write_roots),
             commands=rule.commands,
             calls=rule.calls,
             processes=rule.processes,
@@ -99,6 +99,17 @@ class _Rule:
 
     def _certificate_fits(self, name: str | None) -> bool:
         return name is not None and any(fnmatchcase(name, each) for each in self._rule.certificates or ())
+
+
+def _roots(paths: Sequence[str]) -> tuple[str, ...]:
+    """Directories below which files may be reached; where they are is found out now, before anybody can move them."""
+    roots = tuple(map(os.path.normpath, paths))
+    if any(each != "/" for each in roots):
+        from virtagent.guest.file_roots import place_of  # noqa: PLC0415 - few policies name roots
+
+        for each in roots:
+            place_of(each)
+    return roots
 
 
 def _uids(users: Sequence[str | int], number: int, notes: list[str]) -> list[int]:

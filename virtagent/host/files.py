@@ -248,6 +248,7 @@ class GuestFiles(_Base):
         *,
         ownership: bool = False,
         xattrs: bool = False,
+        privileges: bool = False,
         names: list[str] | None = None,
         progress: Progress | None = None,
         patience: float = PATIENCE,
@@ -261,11 +262,14 @@ class GuestFiles(_Base):
             target: the local directory.
             ownership: with the owners' numbers, where this process may.
             xattrs: with extended attributes.
+            privileges: with device nodes, set-user-ID bits and attributes such as capabilities, which give whom the
+                guest chooses rights on this machine; only for what nobody here reaches, such as a root file system.
             names: only these, relative to ``path``.
             progress: is called with the archive's bytes.
             patience: seconds that the guest may take to come back.
 
         Raises:
+            PermissionError: it has device nodes, and ``privileges`` is not given.
             DataLoss, InvalidArgument: what came is no archive, or would leave the directory.
             and as :meth:`get`.
         """
@@ -277,6 +281,7 @@ class GuestFiles(_Base):
             Path(target),
             ownership=ownership,
             xattrs=xattrs,
+            privileges=privileges,
             names=names,
             progress=progress,
             patience=patience,

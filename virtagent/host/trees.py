@@ -14,7 +14,7 @@ from virtagent.archive.extractor import Extractor
 from virtagent.archive.header import ArchiveError
 from virtagent.archive.reader import ArchiveReader
 from virtagent.archive.writer import TreeWriter
-from virtagent.errors import DataLoss, InvalidArgument, NotFound, SessionLost
+from virtagent.errors import DataLoss, InvalidArgument, NotFound, ResourceExhausted, SessionLost
 
 if TYPE_CHECKING:
     from virtagent.host.files import GuestFiles, Progress
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["Difference", "compare", "get_tree", "guest_entries", "local_entries", "put_tree"]
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+MOST_ENTRIES = 1_000_000
+"""Files of a tree that is compared."""
 
 _KINDS: dict[int, FileKind] = {
     stat.S_IFREG: "file",
@@ -52,9 +55,15 @@ async def guest_entries(files: GuestFiles, path: str) -> dict[str, Entry]:
 
     Raises:
         CallError: it cannot be listed.
+        ResourceExhausted: there are too many.
     """
     try:
-        return {each.path: each async for each in files.bulk().tree(path, most=1_000_000)}
+        found: dict[str, Entry] = {}
+        async for each in files.bulk().tree(path, most=MOST_ENTRIES):
+            if len(found) >= MOST_ENTRIES:  # the guest need not keep to what it was asked
+                raise ResourceExhausted(f"{path}: the guest tells of more than {MOST_ENTRIES} files; copy parts of it")
+            found[each.path] = each
+        return found
     except NotFound:
         return {}
 
@@ -174,6 +183,7 @@ async def get_tree(
     *,
     ownership: bool,
     xattrs: bool,
+    privileges: bool,
     names: list[str] | None,
     progress: Progress | None,
     patience: float,
@@ -184,7 +194,7 @@ async def get_tree(
     top = os.open(target, DIRECTORY)
     try:
         while True:
-            extractor = Extractor(top, ownership=ownership, xattrs=xattrs, devices=ownership)
+            extractor = Extractor(top, ownership=ownership, xattrs=xattrs, privileges=privileges)
             try:
                 options = {} if names is None else {"names": names}
                 data = files.bulk().archive(path, xattrs=xattrs, **options)  # type: ignore[arg-type]

@@ -18,10 +18,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from virtagent.api.config import LARGEST_OUTPUT, ConfigKey, ConfigOutput
-from virtagent.errors import CallError, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from virtagent.errors import (
+    CallError,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    Unavailable,
+)
 from virtagent.guest import config_store, config_tools
 from virtagent.guest.config import ConfigService
 from virtagent.guest.config_tools import command_line, digest_of, succeeded
+from virtagent.guest.grants import Grant
 from virtagent.guest.resources import Resources
 
 
@@ -333,3 +342,17 @@ def test_whatever_a_first_line_says_there_is_a_program_to_run(text: str) -> None
 def test_what_cannot_be_a_key_is_refused(key: str) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(key, ConfigKey)
+
+
+async def test_whoever_may_run_certain_programs_only_gets_nothing_of_what_others_applied(
+    service: ConfigService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await run(service, "key", "echo secret")
+    limited = Grant(roles=frozenset({"exec"}), commands=("/usr/bin/id",))
+    monkeypatch.setattr(service.resources.grants, "of", lambda context: limited)
+    with pytest.raises(PermissionDenied, match="certain programs only"):
+        await service.output("key")
+    with pytest.raises(PermissionDenied, match="certain programs only"):
+        await service.forget("key")
+    monkeypatch.undo()
+    assert await service.output("key") == b"secret\n"

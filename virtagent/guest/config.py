@@ -24,7 +24,7 @@ from virtagent.api.config import (
     Digest,
 )
 from virtagent.api.processes import Command
-from virtagent.errors import FailedPrecondition, InvalidArgument, NotFound
+from virtagent.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
 from virtagent.guest.child import Child
 from virtagent.guest.child_output import ChildOutput
 from virtagent.guest.children import Children
@@ -95,17 +95,24 @@ class ConfigService(GuestService, Config):
         return tools()
 
     @in_thread
-    def output(self, key: ConfigKey) -> bytes:
+    def output(self, key: ConfigKey, *, ctx: Context | None = None) -> bytes:
+        self._check_unlimited(ctx)
         self._known(key)
         return self._store.output(key)
 
-    async def forget(self, key: ConfigKey) -> bool:
+    async def forget(self, key: ConfigKey, *, ctx: Context | None = None) -> bool:
+        self._check_unlimited(ctx)
         self.resources.frozen.check_path(self._store.directory)
         lock = self._lock(key)
         if lock.locked():
             raise FailedPrecondition(f"{key} is being applied; wait for it, or end it")
         async with lock:
             return await asyncio.to_thread(self._forget, key)
+
+    def _check_unlimited(self, ctx: Context | None) -> None:
+        """Nobody knows who applied a piece; it may hold what a caller with an exec allow-list could not have read."""
+        if self.resources.grants.of(ctx).commands is not None:
+            raise PermissionDenied("this caller may run certain programs only; what others applied is not for it")
 
     def _forget(self, key: str) -> bool:
         if self._store.find(key) is None:

@@ -104,7 +104,7 @@ def test_each_library_that_is_asked_for_is_one_that_the_agent_loads() -> None:
 
 def test_a_state_directory_without_room_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """/proc has no room at all."""
-    monkeypatch.setattr(doctor_agent, "STATE_DIRECTORY", "/proc/virtagent")
+    monkeypatch.setenv("VIRTAGENT_STATE_DIR", "/proc/virtagent")
     found = doctor_agent.state_directory(Resources())
     assert (found.verdict, "0 MiB free" in found.message) == ("fail", True)
 

@@ -7,6 +7,7 @@ import resource
 import shutil
 from importlib.util import find_spec
 
+from virtagent.guest import runtime
 from virtagent.guest.doctor import Check, Result, fail, ok, warn
 from virtagent.guest.resources import Resources
 
@@ -27,7 +28,6 @@ TOOLS = {
 }
 
 CONFIGURATION = "/etc/virtagent/agent.toml"
-STATE_DIRECTORY = "/var/lib/virtagent"
 
 FULL_BELOW = 1024 * 1024
 SCARCE_BELOW = 64 * 1024 * 1024
@@ -107,7 +107,7 @@ def tools(resources: Resources) -> Result:
 
 def state_directory(resources: Resources) -> Result:
     """Whether there is room for what the agent keeps."""
-    path = STATE_DIRECTORY
+    path = runtime.state_directory()
     while not os.path.isdir(path):
         path = os.path.dirname(path)
     found = os.statvfs(path)

@@ -61,6 +61,14 @@ def test_a_key_is_a_name_where_the_method_says_what_its_secrets_are() -> None:
     assert redacted(handler("value"), {"api_key": "x"}) == {"api_key": MASK}
 
 
+@pytest.mark.parametrize("name", ["kv.delete", "config.output", "config.forget"])
+def test_a_key_that_names_something_is_shown_also_where_nothing_is_secret(name: str) -> None:
+    method = Handler(name, "inline", lambda context, params: None)
+    assert redacted(method, {"key": "web/nginx"}) == {"key": "web/nginx"}
+    told = NotFound("there is no web/nginx")
+    assert without_secrets(method, {"key": "web/nginx"}, told) is told
+
+
 def test_what_the_method_says_is_secret_is_hidden_by_position_too() -> None:
     told = redacted(handler("value", names=("name", "value")), ["alice", "hunter22", "more"])
     assert told == {"name": "alice", "value": MASK, "2": "more"}

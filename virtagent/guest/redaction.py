@@ -40,6 +40,9 @@ _ASSIGNMENT = re.compile(
 _OPTION = re.compile(r"-{1,2}(?P<name>[\w-]{1,128})")
 _URL_PASSWORD = re.compile(r"(?P<before>[a-z][a-z0-9+.-]*://[^/\s:@]*:)[^/\s@]+(?=@)", re.IGNORECASE)
 
+NAMED_BY_KEY = ("config", "kv")
+"""Services where ``key`` is a name, also in methods that have no secret arguments."""
+
 _SHARED = 6
 """Characters in a row that a message may not have in common with a secret: messages quote the ends of what is long."""
 
@@ -74,11 +77,13 @@ def redacted(handler: Handler, params: Params | None) -> dict[str, Any]:
 def _is_secret(handler: Handler, name: str) -> bool:
     """Whether an argument is secret: the method says so, or its name does.
 
-    A plain ``key`` is the name of something in a method that says which of its arguments are secret.
+    A plain ``key`` is a name in a method that says which of its arguments are secret, and in the services
+    whose things have keys for names.
     """
     if name in handler.secrets:
         return True
-    return is_secret_name(name) and not (handler.secrets and name == "key")
+    names_something = bool(handler.secrets) or handler.name.partition(".")[0] in NAMED_BY_KEY
+    return is_secret_name(name) and not (name == "key" and names_something)
 
 
 def _plain(value: Any, depth: int) -> Any:

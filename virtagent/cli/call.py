@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@click.command(
+    context_settings={"ignore_unknown_options": True},
+    epilog="""\b
+Examples:
+  virtagent --to web1 call files.stat path=/etc/passwd
+  virtagent --to web1 call files.stat '{"path": "/etc/passwd"}'
+  virtagent --to web1 call log.kernel level=3 | jq .message""",
+)
 @click.argument("method")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @shared_options

@@ -39,7 +39,13 @@ def as_json(seconds: float, sent: bool, frame: DecodedFrame) -> str:
     )
 
 
-@click.command()
+@click.command(
+    epilog="""\b
+Examples:
+  virtagent --to web1 --trace /tmp/session ls /
+  virtagent decode /tmp/session
+  virtagent decode /tmp/session --json | jq .""",
+)
 @click.argument("file", type=click.Path(dir_okay=False))
 @shared_options
 def command(settings: Settings, file: str) -> int:

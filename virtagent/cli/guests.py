@@ -18,7 +18,12 @@ __all__ = ["command"]
 HEADINGS = ("NAME", "URL", "FROM")
 
 
-@click.command()
+@click.command(
+    epilog="""\b
+Examples:
+  virtagent guests
+  virtagent guests --json | jq -r .name""",
+)
 @shared_options
 def command(settings: Settings) -> int:
     """List the guests that have a name.

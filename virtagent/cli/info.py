@@ -73,7 +73,12 @@ def rows(info: SystemInfo, users: Sequence[UserSession]) -> list[tuple[str, str]
     return [(name, one_line(value)) for name, value in found if value]
 
 
-@click.command()
+@click.command(
+    epilog="""\b
+Examples:
+  virtagent --to web1 info
+  virtagent --to web1 info --json | jq .""",
+)
 @shared_options
 def command(settings: Settings) -> int:
     """Print what the guest is, and since when it runs."""

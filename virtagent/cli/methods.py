@@ -37,7 +37,12 @@ def signature(method: MethodDescription) -> str:
     return one_line(f"{method.name}({', '.join(words)}) -> {returns}")
 
 
-@click.command()
+@click.command(
+    epilog="""\b
+Examples:
+  virtagent --to web1 methods
+  virtagent --to web1 methods storage.""",
+)
 @click.argument("prefix", default="")
 @shared_options
 def command(settings: Settings, prefix: str) -> int:

@@ -56,7 +56,12 @@ class Statistics:
         return "\n".join(lines)
 
 
-@click.command()
+@click.command(
+    epilog="""\b
+Examples:
+  virtagent --to web1 ping
+  virtagent --to web1 ping -c 10 -i 0.2""",
+)
 @click.option("-c", "--count", type=click.IntRange(0), default=1, metavar="N", help="How many; 0: until Ctrl-C. [1]")
 @click.option("-i", "--interval", type=click.FloatRange(0), default=1.0, metavar="SECONDS", help="Between two. [1]")
 @shared_options

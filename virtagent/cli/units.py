@@ -196,7 +196,7 @@ def daemon_reload(settings: Settings) -> int:
 
 @command.command("wait")
 @click.argument("unit")
-@click.option("--state", type=click.Choice(STATES), default="active", show_default=True)
+@click.option("--state", type=click.Choice(STATES), default="active", show_default=True, help="Which one.")
 @shared_options
 def wait(settings: Settings, unit: str, state: Any) -> int:
     """Wait until a unit is in a state.

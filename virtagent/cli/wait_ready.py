@@ -21,7 +21,12 @@ TIMEOUT = 300.0
 """Seconds: a slow guest boots in less."""
 
 
-@click.command()
+@click.command(
+    epilog="""\b
+Examples:
+  virtagent --to web1 wait-ready && virtagent --to web1 info
+  virtagent --to unix:/run/vm/web1.sock wait-ready --timeout 30""",
+)
 @shared_options
 def command(settings: Settings) -> int:
     """Wait until the guest's agent answers.

@@ -11,7 +11,8 @@ from pathlib import Path
 __all__ = ["follow"]
 
 COPIED = (
-    *("virtagent", "transports", "benchmarks", "tests", "examples", "fuzz", "compiling", "bundling", "packaging", "schema"),
+    *("virtagent", "transports", "benchmarks", "tests", "examples", "fuzz", "compiling", "bundling"),
+    *("packaging", "schema"),
     *("pyproject.toml", "hatch_build.py", "Makefile", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"),
     *("LICENSE", ".ci", ".gitignore"),
 )

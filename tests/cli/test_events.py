@@ -88,6 +88,9 @@ def test_a_kind_that_nobody_knows_is_pointed_out(running: Daemon) -> None:
         b"",
         b"virtagent: the guest knows no kind of event that matches 'mouth.*'; --list shows those it knows\n",
     )
+    done = virtagent(running.directory, running.url, "events", "mouth.*", "agent.heartbeat", "--no-follow")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "knows no kind of event that matches 'mouth.*'; --list" in done.stderr
     done = virtagent(running.directory, running.url, "events", "mouth events", "--no-follow")
     assert done.returncode == 1
     assert "'mouth events' is no pattern of kinds" in done.stderr

@@ -15,7 +15,7 @@ from virtagent.cli.target import Settings
 from virtagent.cli.text import one_line, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterable
 
     from virtagent.api.events import Event
     from virtagent.host.guest import Guest
@@ -180,13 +180,18 @@ async def follow_events(guest: Guest, reporter: Reporter, patterns: tuple[str, .
         async with guest.events(*patterns, after=since) as events:
             for source, why in events.unavailable.items():
                 complain(f"no events of {one_line(source)}: {one_line(why)}")
-            for each in sorted(set(events.unmatched) - {"state", "agent.heartbeat"}):
-                complain(f"the guest knows no kind of event that matches {each!r}; --list shows those it knows")
+            point_out(events.unmatched)
             async for event in events:
                 report(reporter, event, kept=since is not None)
     except MethodNotFound:
         complain("this guest's agent is too old to tell of events; what it sends by itself is shown")
         await asyncio.Event().wait()
+
+
+def point_out(unmatched: Iterable[str]) -> None:
+    """Tell of the patterns that match nothing: a kind that is misspelt never comes."""
+    for each in sorted(set(unmatched) - {"state", "agent.heartbeat"}):
+        complain(f"the guest knows no kind of event that matches {each!r}; --list shows those it knows")
 
 
 def report(reporter: Reporter, event: Event, *, kept: bool) -> None:
@@ -208,6 +213,8 @@ async def print_kept(guest: Guest, reporter: Reporter, patterns: tuple[str, ...]
     kept = guest.events.subscribe(patterns or ("*",), after=since or 0, follow=False)
     async with TypedStream.of(kept) as events:
         async for event in events:
+            if event.kind == "events.subscribed":
+                point_out(event.fields.get("unmatched") or ())
             report(reporter, event, kept=True)
             await reporter.flush()
             if reporter.left == 0:

@@ -227,4 +227,12 @@ def test_what_a_guest_says_cannot_command_the_terminal() -> None:
     from virtagent.cli.text import harmless, one_line
 
     assert harmless("a\x1b[2J\x9b\u202eb\udcff") == "a\\x1b[2J\\x9b\\u202eb\\udcff"
+    assert harmless("\u200f\u061c") == "\\u200f\\u061c"
     assert one_line("a\nb\r\n c") == "a b c"
+
+
+def test_a_complaint_with_a_guests_names_cannot_either(capsys: pytest.CaptureFixture[str]) -> None:
+    from virtagent.cli.output import complain
+
+    complain("a file \x1b]0;title\x07")
+    assert capsys.readouterr().err == "virtagent: a file \\x1b]0;title\\x07\n"

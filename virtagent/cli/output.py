@@ -7,6 +7,8 @@ import stat
 import sys
 from typing import TextIO
 
+from virtagent.cli.text import harmless
+
 __all__ = ["Output", "coloured", "complain", "say"]
 
 
@@ -17,8 +19,8 @@ def say(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """One line on standard error."""
-    sys.stderr.write(f"virtagent: {text}\n")
+    """One line on standard error; names that a guest gave are often in it."""
+    sys.stderr.write(f"virtagent: {harmless(text)}\n")
     sys.stderr.flush()
 
 

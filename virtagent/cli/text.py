@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = ["harmless", "one_line", "parse_value", "to_json"]
 
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters but tab and newline, what changes the direction of text, and bytes that were no UTF-8."""
 
 

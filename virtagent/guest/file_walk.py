@@ -112,7 +112,10 @@ def _descend(roots: Roots, path: str, depth: int, one_filesystem: bool) -> Gener
             raise call_error(path, error) from None
     finally:
         os.close(top)
-    yield from _below(opened, depth, found.st_dev if one_filesystem else None)
+    try:
+        yield from _below(opened, depth, found.st_dev if one_filesystem else None)
+    except OSError as error:
+        raise call_error(path, error) from None
 
 
 def _below(top: int, depth: int, device: int | None) -> Generator[Entry, None, None]:
@@ -136,9 +139,9 @@ def _below(top: int, depth: int, device: int | None) -> Generator[Entry, None, N
                 yield entry
                 continue
             opened, problem = _open_below(directory, name, device, len(stack))
-            yield entry if not problem else _with_error(entry, problem)
-            if opened >= 0:
+            if opened >= 0:  # before anything is told: whoever listens may leave then, and what is entered is closed
                 enter(opened, f"{prefix}{name}/")
+            yield entry if not problem else _with_error(entry, problem)
     finally:
         for directory, names, _ in reversed(stack):
             names.close()  # type: ignore[attr-defined]

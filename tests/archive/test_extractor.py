@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.archive.gnu_tar import archived, extract, make_tree
+from virtagent.archive import extractor as extraction
 from virtagent.archive.extractor import Extractor
 from virtagent.archive.header import END, ArchiveError, pack_header, pack_records, padding
 from virtagent.archive.member import Kind, Member, pack_member
-from virtagent.archive.reader import LARGEST_RECORDS, ArchiveReader
+from virtagent.archive.reader import LARGEST_RECORDS, MOST_RECORDS, ArchiveReader
 
 
 def member(name: str, kind: Kind = "file", content: bytes = b"", target: str = "", **more: int) -> bytes:
@@ -232,3 +233,43 @@ def test_a_damaged_archive_is_refused_or_stays_inside(data: st.DataObject, tmp_p
         os.close(descriptor)
     assert untouched(tmp_path / "top")
     assert sorted(os.listdir(tmp_path)) == ["archive", "outside", "source", "top"]
+
+
+def records(kind: bytes, **more: bytes) -> bytes:
+    data = pack_records({key.encode(): value for key, value in more.items()})
+    header = bytearray(member("header", content=data)[:512])
+    header[156:157] = kind
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + data + bytes(padding(len(data)))
+
+
+@pytest.mark.parametrize("kind", [b"x", b"g"])
+def test_headers_one_after_the_other_do_not_gather_without_bound(top: Path, kind: bytes) -> None:
+    large = LARGEST_RECORDS // 4
+    with pytest.raises(ArchiveError, match="records, or"):
+        extract(b"".join(records(kind, **{f"k{number}": bytes(large)}) for number in range(5)), top)
+    with pytest.raises(ArchiveError, match="records, or"):
+        extract(records(kind, **{f"k{number}": b"" for number in range(MOST_RECORDS + 1)}), top)
+    extract(b"".join(records(kind, same=bytes(large)) for _ in range(5)) + member("file") + END, top)
+    assert (top / "file").exists()
+
+
+def test_directories_that_wait_for_the_end_do_not_gather_their_attributes(
+    top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extraction, "MOST_WAITING_BYTES", 10_000)
+    made = Extractor(opened := os.open(top, os.O_RDONLY), xattrs=False)
+    reader = ArchiveReader(made)
+    try:
+        for number in range(50):
+            attributes = {b"user.%d" % each: bytes(500) for each in range(4)}
+            name = f"d{number}".encode()
+            reader.feed(pack_member(Member(name=name, kind="directory", mode=0o751, xattrs=attributes)))
+            assert len(made._waiting) <= 4
+        made.complete()
+    finally:
+        made.close()
+        os.close(opened)
+    assert {stat.S_IMODE(each.stat().st_mode) for each in top.iterdir()} == {0o751}
+    assert len(list(top.iterdir())) == 50

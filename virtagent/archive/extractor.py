@@ -20,6 +20,9 @@ MOST_NOTES = 20
 MOST_WAITING = 50_000
 """Directories whose times wait for the end; beyond, the first ones get theirs early."""
 
+MOST_WAITING_BYTES = 32 * 1024 * 1024
+"""What their names and attributes may take."""
+
 PRIVILEGED = stat.S_ISUID | stat.S_ISGID
 
 OF_THE_SYSTEM = (b"security.", b"trusted.")
@@ -68,6 +71,7 @@ class Extractor:
         self._check = check
         self._directories = Directories(top, create=True, check=check)
         self._waiting: dict[tuple[str, ...], Member] = {}
+        self._waiting_bytes = 0
         self._member: Member | None = None
         self._parts: list[str] = []
         self._directory = -1
@@ -129,9 +133,10 @@ class Extractor:
                 found = os.stat(self._parts[-1], dir_fd=directory, follow_symlinks=False)
                 if not stat.S_ISDIR(found.st_mode):
                     raise ArchiveError(f"{self._shown()} is there already, and is no directory") from None
-        self._waiting.pop(tuple(self._parts), None)
+        before = self._waiting.pop(tuple(self._parts), None)
         self._waiting[tuple(self._parts)] = self._member
-        if len(self._waiting) > MOST_WAITING:
+        self._waiting_bytes += _weight(self._member) - (0 if before is None else _weight(before))
+        while self._waiting and (len(self._waiting) > MOST_WAITING or self._waiting_bytes > MOST_WAITING_BYTES):
             self._settle(next(iter(self._waiting)))
 
     def write(self, offset: int, data: bytes) -> None:
@@ -174,6 +179,7 @@ class Extractor:
 
     def _settle(self, parts: tuple[str, ...]) -> None:
         member = self._waiting.pop(parts)
+        self._waiting_bytes -= _weight(member)
         self._parts = list(parts)
         try:
             if not parts:
@@ -241,3 +247,9 @@ class Extractor:
                     os.unlink(temporary, dir_fd=self._directory)
         finally:
             self._directories.close()
+
+
+def _weight(member: Member) -> int:
+    """About how many bytes it takes in memory, beside what all take."""
+    attributes = sum(len(key) + len(value) + 128 for key, value in member.xattrs.items())
+    return len(member.name) + len(member.target) + attributes

@@ -21,6 +21,9 @@ __all__ = ["ArchiveReader", "Sink"]
 LARGEST_RECORDS = 4 * 1024 * 1024
 """Bytes of one pax header: extended attributes have at most 64 KiB each, and are few."""
 
+MOST_RECORDS = 4096
+"""Records of one member, and of all together."""
+
 LONGEST_NAME = 64 * 1024
 """Bytes of a name in GNU's own form."""
 
@@ -41,6 +44,16 @@ class Sink(Protocol):
 
     def finish(self) -> None:
         """It is complete."""
+
+
+def _check_records(records: dict[bytes, bytes]) -> None:
+    """Several headers may come one after the other: together they are no larger than one.
+
+    Raises:
+        ArchiveError: they are.
+    """
+    if len(records) > MOST_RECORDS or sum(len(key) + len(value) for key, value in records.items()) > LARGEST_RECORDS:
+        raise ArchiveError(f"headers have more than {MOST_RECORDS} records, or {LARGEST_RECORDS} bytes")
 
 
 class ArchiveReader:
@@ -112,7 +125,9 @@ class ArchiveReader:
             self._between = False
             if raw.kind in (b"x", b"g"):
                 records = parse_records((yield from self._take_padded(raw.size, LARGEST_RECORDS)))
-                (own if raw.kind == b"x" else common).update(records)
+                gathered = own if raw.kind == b"x" else common
+                gathered.update(records)
+                _check_records(gathered)
             elif raw.kind in (b"L", b"K"):
                 text = yield from self._take_padded(raw.size, LONGEST_NAME)
                 own[b"path" if raw.kind == b"L" else b"linkpath"] = text.partition(b"\0")[0]

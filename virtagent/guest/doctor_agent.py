@@ -14,8 +14,8 @@ from virtagent.guest.resources import Resources
 __all__ = ["CHECKS"]
 
 LIBRARIES = {
-    "pyroute2": "the network and its events",
-    "dbus_fast": "units, power, log-ins",
+    "pyroute2": "reading and changing the network",
+    "dbus_fast": "units, power, log-ins and their events",
     "asyncinotify": "watching and following files",
     "pyudev": "events of devices",
 }

@@ -85,9 +85,13 @@ def _run(workload: Workload, counter: Counter, tree: Path, loop: str, cpu: int |
 
 
 def environment(tree: Path) -> dict[str, str]:
-    """The same few variables wherever this runs: hashes, and with them the order of sets, are fixed."""
+    """The same few variables wherever this runs: hashes, and with them the order of sets, are fixed.
+
+    The runtime directory does not exist: whether this machine has locks of its user would change what is counted.
+    """
     kept = {key: os.environ[key] for key in ("PATH", "HOME", "LD_LIBRARY_PATH") if key in os.environ}
-    return kept | {"LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "PYTHONPATH": f"{tree}:{tree / 'transports'}"}
+    own = {"XDG_RUNTIME_DIR": str(tree / "no-such-directory"), "PYTHONPATH": f"{tree}:{tree / 'transports'}"}
+    return kept | own | {"LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
 
 
 @contextlib.contextmanager

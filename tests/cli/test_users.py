@@ -98,6 +98,19 @@ def test_keys_of_unknown_accounts_are_told_in_one_line(running: Daemon) -> None:
         assert "no account 'nobody-here'" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("/home/anna/.ssh/id_ed25519.pub", "names no type of public key"),
+        ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5", "cut short"),
+        ("ssh-rsa " + key(1).split()[1], "of another type"),
+    ],
+)
+def test_what_is_wrong_with_a_key_is_told_though_keys_are_secret(running: Daemon, line: str, told: str) -> None:
+    done = run(running, "users", "keys", "add", "root", line)
+    assert (done.returncode, told in done.stderr) == (1, True), done.stderr
+
+
 def test_whose_keys_are_meant_must_be_said(running: Daemon) -> None:
     done = run(running, "users", "keys")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)

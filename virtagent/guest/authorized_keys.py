@@ -59,7 +59,8 @@ def parse_key(line: str) -> Key:
     """Read a line.
 
     Raises:
-        InvalidArgument: it is no key; the message tells where it fails.
+        InvalidArgument: it is no key; the message tells where it fails. It quotes nothing of the line, as messages that
+            hold a part of a secret argument are not sent.
     """
     text = line.strip(" \t\r\n")
     if any(each < " " and each != "\t" for each in text) or "\x7f" in text:
@@ -70,7 +71,9 @@ def parse_key(line: str) -> Key:
         options = first
         first, rest = _word(rest)
     if first not in TYPES:
-        raise InvalidArgument(f"a line that starts with {text[:24]!r} names no type of key, such as ssh-ed25519")
+        raise InvalidArgument(
+            "a line names no type of public key that OpenSSH knows; the lines of its .pub file are meant"
+        )
     encoded, comment = _word(rest)
     return Key(first, _blob(first, encoded), options, comment)
 
@@ -99,9 +102,9 @@ def _blob(kind: str, encoded: str) -> bytes:
         blob = b64decode(encoded, validate=True)
         (length,) = struct.unpack_from(">I", blob)
     except (ValueError, binascii.Error, struct.error):
-        raise InvalidArgument(f"the {kind} key is no base64, or is cut short") from None
+        raise InvalidArgument("the key is no base64, or is cut short") from None
     if blob[4 : 4 + length] != kind.encode() or len(blob) <= 4 + length:
-        raise InvalidArgument(f"the key says that it is no {kind} key, or is cut short")
+        raise InvalidArgument("the key is of another type than its line says, or is cut short")
     return blob
 
 

@@ -10,6 +10,7 @@ from virtagent.api.processes import Command, StderrMode, StdoutMode
 from virtagent.errors import Unavailable
 from virtagent.guest.child import Child
 from virtagent.guest.grants import Grant
+from virtagent.guest.network_mounts import NetworkMounts
 from virtagent.guest.spawn import spawn
 
 __all__ = ["STOP_GRACE", "Children"]
@@ -23,6 +24,7 @@ class Children:
 
     def __init__(self) -> None:
         self._running: dict[int, tuple[Child, Hashable]] = {}
+        self._network = NetworkMounts()
         self._stopping = False
 
     def __len__(self) -> int:
@@ -58,7 +60,7 @@ class Children:
             raise Unavailable("the agent is about to go, and starts nothing any more")
         with ExitStack() as until_it_ends:
             until_it_ends.enter_context(held)
-            child = await spawn(command, env, grant, stdin=stdin, stdout=stdout, stderr=stderr)
+            child = await spawn(command, env, grant, self._network, stdin=stdin, stdout=stdout, stderr=stderr)
             self._running[child.pid] = (child, owner)
             until_it_ends.callback(self._running.pop, child.pid)
             child.call_when_ended(until_it_ends.pop_all().close)
@@ -67,6 +69,7 @@ class Children:
     async def stop(self, reason: str, message: str) -> None:
         """End them all: the agent goes. A hook of ``Resources.on_stop``."""
         self._stopping = True
+        self._network.close()
         children = [child for child, _ in self._running.values()]
         for child in children:
             child.terminate()

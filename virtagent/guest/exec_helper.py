@@ -1,4 +1,5 @@
-"""Becomes a program, after what only the process itself can do: its limits, its controlling terminal.
+"""Becomes a program, after what only the process itself can do: its limits, its controlling terminal, waiting for a
+network filesystem.
 
 ``subprocess`` can do neither without ``preexec_fn``, whose Python code would run between fork and exec in a process
 with threads: it may deadlock. So an interpreter of its own, which takes 8 ms, does :func:`become` and no more: what is
@@ -37,6 +38,7 @@ def pack_order(
     argv: list[str],
     environment: dict[str, str],
     *,
+    cwd: str = "",
     terminal: int | None,
     limits: dict[int, int],
     umask: int | None,
@@ -47,12 +49,14 @@ def pack_order(
     Args:
         program: an absolute path.
         argv, environment: for execve(2).
+        cwd: the directory to go to; "": where it is.
         terminal: the number of TIOCSCTTY where stdin is to be the controlling terminal, or None.
         limits: values by the number of the resource, soft and hard.
         umask: None: as it is.
         identity: user, group and supplementary groups; (): as they are.
     """
     fields = [
+        cwd,
         "" if terminal is None else str(terminal),
         " ".join(f"{which}={value}" for which, value in limits.items()),
         "" if umask is None else str(umask),
@@ -67,7 +71,7 @@ def pack_order(
 
 def become(order: bytes, report: int) -> None:
     """Do what the order says; does not return. Uses only what INTERPRETER_ARGUMENTS import."""
-    terminal, limits, umask, identity, count, program, *rest = order.split(b"\0")[:-1]
+    cwd, terminal, limits, umask, identity, count, program, *rest = order.split(b"\0")[:-1]
     argv, environment = rest[: int(count)], rest[int(count) :]
     stage = "terminal"
     try:
@@ -75,6 +79,9 @@ def become(order: bytes, report: int) -> None:
             _signal.signal(each, _signal.SIG_DFL)  # Python ignores them
         if terminal:
             fcntl.ioctl(0, int(terminal), 0)
+        stage = "directory"
+        if cwd:
+            os.chdir(cwd)  # as subprocess does it, before the change of user
         stage = "limits"
         for limit in limits.split():
             which, value = map(int, limit.split(b"="))

@@ -8,9 +8,9 @@ import resource
 import subprocess
 import sys
 import termios
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from contextlib import ExitStack, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from virtagent.api.processes import LIMIT_NAMES, Command, StderrMode, StdoutMode
 from virtagent.errors import (
@@ -26,6 +26,7 @@ from virtagent.guest import exec_helper
 from virtagent.guest.child import Child, set_size
 from virtagent.guest.credentials import Credentials, credentials_of, environment_of, own_credentials
 from virtagent.guest.grants import Grant
+from virtagent.guest.network_mounts import NetworkMounts
 from virtagent.guest.program import cannot_run, check_allowed, check_listed, find_program
 
 __all__ = ["spawn"]
@@ -35,6 +36,7 @@ async def spawn(
     command: Command,
     env: Mapping[str, str] | None,
     grant: Grant,
+    network: NetworkMounts,
     *,
     stdin: bool,
     stdout: StdoutMode = "pipe",
@@ -46,6 +48,7 @@ async def spawn(
         command: what to run.
         env: variables that are added.
         grant: what the caller may run.
+        network: where looking, or executing, may hang.
         stdin: give it a pipe to read from, instead of /dev/null.
         stdout, stderr: what becomes of what it writes.
 
@@ -56,9 +59,11 @@ async def spawn(
     who = await asyncio.to_thread(credentials_of, command.user, command.group) if _named(command) else own_credentials()
     terminal = command.terminal.type if command.terminal is not None else None
     environment = environment_of(who, terminal=terminal, more=env or {}, clear=command.clear_env)
-    cwd = _directory(command, who)
-    program, argv = find_program(command, environment, cwd)
-    program = check_listed(grant, program)
+    devices = network.devices()
+    if devices:
+        place = await network.look(lambda: _find(command, who, environment, grant, devices))
+    else:
+        place = _find(command, who, environment, grant, devices)
     limits = _limits(command)
     with ExitStack() as ours, ExitStack() as theirs:
         ends = _Ends(command, who, ours, theirs, stdin=stdin, stdout=stdout, stderr=stderr)
@@ -66,18 +71,18 @@ async def spawn(
             "stdin": ends.theirs[0],
             "stdout": ends.theirs[1],
             "stderr": ends.theirs[2],
-            "cwd": cwd,
+            "cwd": "/" if place.may_hang else place.cwd,
             "start_new_session": True,
         }
         report = None
-        if limits or command.terminal is not None:
-            pid, report = _start_with_helper(command, program, argv, environment, who, limits, options)
+        if limits or command.terminal is not None or place.may_hang:
+            pid, report = _start_with_helper(command, place, environment, who, limits, options)
         else:
-            pid = _start(command, program, argv, environment, who, options)
+            pid = _start(command, place, environment, who, options)
         ours.pop_all()
     child = Child(
         pid,
-        program,
+        place.program,
         stdin=ends.ours[0],
         stdout=ends.ours[1],
         stderr=ends.ours[2],
@@ -85,7 +90,7 @@ async def spawn(
         grace=command.grace,
     )
     if report is not None:
-        await _until_it_runs(child, report, program)
+        await _until_it_runs(child, report, place)
     if command.timeout is not None:
         child.limit_time(command.timeout)
     return child
@@ -93,6 +98,39 @@ async def spawn(
 
 def _named(command: Command) -> bool:
     return bool(command.user or command.group)
+
+
+class _Place(NamedTuple):
+    """What is to be run, and where.
+
+    Attributes:
+        cwd: the directory.
+        program: its absolute path.
+        argv: its arguments, with its name first.
+        may_hang: one of the two lies on a network filesystem. ``subprocess`` keeps the interpreter from doing anything
+            else until the exec is through (vfork(2)), which a thread does not change: the helper waits instead.
+    """
+
+    cwd: str
+    program: str
+    argv: list[str]
+    may_hang: bool
+
+
+def _find(
+    command: Command, who: Credentials, environment: Mapping[str, str], grant: Grant, devices: Set[int]
+) -> _Place:
+    cwd = _directory(command, who)
+    program, argv = find_program(command, environment, cwd)
+    program = check_listed(grant, program)
+    return _Place(cwd, program, argv, bool(devices) and (_is_on(devices, program) or _is_on(devices, cwd)))
+
+
+def _is_on(devices: Set[int], path: str) -> bool:
+    try:
+        return os.stat(path).st_dev in devices
+    except OSError:
+        return True  # it went away meanwhile, as a server's files do
 
 
 def _directory(command: Command, who: Credentials) -> str:
@@ -177,15 +215,13 @@ class _Ends:
         return pair
 
 
-def _start(
-    command: Command, program: str, argv: list[str], env: dict[str, str], who: Credentials, options: dict[str, Any]
-) -> int:
+def _start(command: Command, place: _Place, env: dict[str, str], who: Credentials, options: dict[str, Any]) -> int:
     """Start it with ``subprocess`` alone; without ``preexec_fn``, nothing of Python runs between fork and exec."""
     if who.switch:
         options |= {"user": who.uid, "group": who.gid, "extra_groups": who.groups}
     if command.umask is not None:
         options["umask"] = command.umask
-    return _popen(argv, program, env, options)
+    return _popen(place.argv, place.program, env, options)
 
 
 def _popen(argv: list[str], program: str, env: Mapping[str, str], options: dict[str, Any]) -> int:
@@ -207,13 +243,12 @@ def _refusal(program: str, cwd: str, error: OSError) -> CallError:
     return cannot_run(program, error.errno or 0)
 
 
-# -- with a terminal or limits ---------------------------------------------------------------------------------------
+# -- with a terminal, with limits, from a network filesystem ----------------------------------------------------------
 
 
 def _start_with_helper(
     command: Command,
-    program: str,
-    argv: list[str],
+    place: _Place,
     env: dict[str, str],
     who: Credentials,
     limits: dict[int, int],
@@ -221,11 +256,14 @@ def _start_with_helper(
 ) -> tuple[int, int]:
     """Start it through a process that becomes the program (``exec_helper``): its pid, and the pipe of its report."""
     if not sys.executable:
-        raise Unavailable("the agent does not know its Python interpreter, which terminals and limits need")
+        raise Unavailable(
+            "the agent does not know its Python interpreter, which terminals, limits and network filesystems need"
+        )
     packed = exec_helper.pack_order(
-        program,
-        argv,
+        place.program,
+        place.argv,
         env,
+        cwd=place.cwd if place.may_hang else "",
         terminal=termios.TIOCSCTTY if command.terminal is not None else None,
         limits=limits,
         umask=command.umask,
@@ -247,7 +285,7 @@ def _start_with_helper(
     return pid, reading
 
 
-async def _until_it_runs(child: Child, report: int, program: str) -> None:
+async def _until_it_runs(child: Child, report: int, place: _Place) -> None:
     """Wait for the exec, which closes the helper's pipe.
 
     Raises:
@@ -261,7 +299,7 @@ async def _until_it_runs(child: Child, report: int, program: str) -> None:
         failure = os.read(report, 64)
         if failure:
             await child.exited
-            raise _helper_refusal(program, *failure.split())
+            raise _helper_refusal(place, *failure.split())
     except BaseException:
         child.kill()
         child.close()
@@ -271,11 +309,13 @@ async def _until_it_runs(child: Child, report: int, program: str) -> None:
         os.close(report)
 
 
-def _helper_refusal(program: str, stage: bytes, number: bytes) -> CallError:
+def _helper_refusal(place: _Place, stage: bytes, number: bytes) -> CallError:
     reason = os.strerror(int(number))
     match stage:
         case b"exec":
-            return cannot_run(program, int(number))
+            return cannot_run(place.program, int(number))
+        case b"directory":
+            return PermissionDenied(f"{place.cwd}: the agent may not run anything in this directory: {reason}")
         case b"user":
             return PermissionDenied(f"the agent may not run programs as another user ({reason}); run it as root")
         case b"limits":

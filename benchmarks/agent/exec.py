@@ -29,6 +29,8 @@ PROGRAM = "/bin/true"
 POLL = 1.0
 """Seconds between two questions of qemu-ga's common clients (Proxmox VE: qm guest exec)."""
 
+POLLED_SAMPLES = 3
+
 AT_A_TIME = 20
 
 LIMITS = {
@@ -86,9 +88,8 @@ def _side_by_side(theirs: AgentProcess, ours: AgentProcess, rounds: int, samples
             capture, run = asyncio.run(_ours(ours, samples))
             captured.append(capture)
             streamed.append(run)
-        begun = time.perf_counter()
-        run_polled(client, POLL)
-        polled = time.perf_counter() - begun
+        # Now and then the program has ended before the first question: the median tells what clients usually see.
+        polled = statistics.median(timed_blocking(lambda: run_polled(client, POLL), POLLED_SAMPLES))
     return {
         "exec/qemu_ga_tight_us": statistics.median(tight) * 1e6,
         "exec/qemu_ga_polled_us": polled * 1e6,

@@ -258,11 +258,8 @@ class FilesService(GuestService, Files):
 
         return look_at_partial(self._writable(ctx), path, token)
 
-    @in_thread
-    def discard(self, path: Path, token: Token, *, ctx: Context | None = None) -> None:
-        from virtagent.guest.file_writer import discard_partial  # noqa: PLC0415
-
-        discard_partial(self._writable(ctx), path, token, self.resources.frozen.check)
+    async def discard(self, path: Path, token: Token, *, ctx: Context | None = None) -> None:
+        await self._uploads().discard(self._writable(ctx), path, token, self.resources.frozen.check)
 
     async def append(
         self, path: Path, data: AsyncIterator[bytes], *, create: bool = True, ctx: Context | None = None

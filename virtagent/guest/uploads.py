@@ -54,6 +54,7 @@ class Uploads:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self._kept: dict[tuple[str, str], _Kept] = {}
+        self._under_way: dict[tuple[str, str], asyncio.Future[None]] = {}
         self._stopping = False
 
     async def put(
@@ -90,6 +91,9 @@ class Uploads:
                     loop.call_soon_threadsafe(self._keep, roots, path, each.token, check)
 
         loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+        if token is not None:
+            self._under_way[path, token] = ended
         try:
             file = await visits.run(begin)
             await receive(data, file.write, visits)
@@ -97,7 +101,24 @@ class Uploads:
             done = True
             return written
         finally:
-            await visits.close(end)
+            try:
+                await visits.close(end)
+            finally:
+                ended.set_result(None)
+                if token is not None and self._under_way.get((path, token)) is ended:
+                    del self._under_way[path, token]
+
+    async def discard(self, roots: Roots, path: str, token: str, check: Callable[[int], None]) -> None:
+        """Remove what is there of an upload; of one that is being cancelled, once that has ended.
+
+        Raises:
+            CallError: see :meth:`virtagent.api.files.Files.discard`.
+        """
+        under_way = self._under_way.get((path, token))
+        if under_way is not None:
+            await asyncio.wait([under_way])
+        self._take_back(path, token)
+        await asyncio.get_running_loop().run_in_executor(self._executor, discard_partial, roots, path, token, check)
 
     def _keep(self, roots: Roots, path: str, token: str, check: Callable[[int], None]) -> None:
         if len(self._kept) >= MOST_KEPT:

@@ -8,12 +8,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from dbus_fast import BusType, InvalidAddressError, Message, MessageType
+from dbus_fast import Message, MessageType
 from dbus_fast.aio import MessageBus
-from dbus_fast.errors import AuthError
 
 from virtagent.errors import Unavailable
-from virtagent.guest.units_manager import Signals
+from virtagent.guest.system_bus import Signals, connected_bus
 
 __all__ = ["LOGIN", "LoginBus"]
 
@@ -24,7 +23,7 @@ DBUS = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
 PROPERTIES = "org.freedesktop.DBus.Properties"
 
 PATIENCE = 10.0
-"""Seconds for the bus to let us in, and for an answer."""
+"""Seconds for an answer."""
 
 
 class LoginBus:
@@ -49,18 +48,12 @@ class LoginBus:
         Raises:
             Unavailable: there is no bus.
         """
-        try:
-            async with asyncio.timeout(PATIENCE):
-                bus = await MessageBus(address, BusType.SYSTEM, negotiate_unix_fd=True).connect()
-        except (OSError, TimeoutError, EOFError, AuthError, InvalidAddressError) as error:
-            why = getattr(error, "strerror", None) or error or "no answer in time"
-            raise Unavailable(f"there is no D-Bus here: {why}") from None
-        made = cls(bus)
-        try:
-            yield made
-        finally:
-            made._signals.close()
-            bus.disconnect()
+        async with connected_bus(address, "there is no D-Bus here", negotiate_unix_fd=True) as bus:
+            made = cls(bus)
+            try:
+                yield made
+            finally:
+                made._signals.close()
 
     async def listen(self, path: str, interface: str, member: str, sender: str = LOGIN) -> None:
         """From now on hear a signal."""
@@ -120,7 +113,7 @@ class LoginBus:
             async with asyncio.timeout(PATIENCE):
                 reply = await self._bus.call(message)
         except (OSError, EOFError, TimeoutError) as error:
-            raise Unavailable(f"{destination} does not answer: {error or 'no answer in time'}") from None
+            raise Unavailable(f"{destination} does not answer: {str(error) or 'no answer in time'}") from None
         if reply is None:
             raise Unavailable(f"{destination} does not answer: the connection to D-Bus was lost")
         if reply.message_type is MessageType.ERROR:

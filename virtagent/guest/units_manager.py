@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from dbus_fast import BusType, InvalidAddressError, Message, MessageType
+from dbus_fast import Message, MessageType
 from dbus_fast.aio import MessageBus
-from dbus_fast.errors import AuthError
 
 from virtagent.errors import (
     Aborted,
@@ -21,20 +19,15 @@ from virtagent.errors import (
     Unavailable,
     UnknownError,
 )
+from virtagent.guest.system_bus import Signals, connected_bus
 
-__all__ = ["UNIT", "Manager", "Signals"]
+__all__ = ["UNIT", "Manager"]
 
 NAME = "org.freedesktop.systemd1"
 PATH = "/org/freedesktop/systemd1"
 MANAGER = f"{NAME}.Manager"
 UNIT = f"{NAME}.Unit"
 PROPERTIES = "org.freedesktop.DBus.Properties"
-
-CONNECT_PATIENCE = 10.0
-"""Seconds until the bus must have let us in."""
-
-MOST_SIGNALS = 4096
-"""Signals that wait to be looked at; a manager that sends more while one call waits is left."""
 
 _CLASSES: dict[str, type[CallError]] = {
     f"{NAME}.NoSuchUnit": NotFound,
@@ -71,50 +64,6 @@ def _refusal(reply: Message) -> CallError:
     return cls(text, data={"dbus_error": reply.error_name})
 
 
-class Signals:
-    """Signals of the manager, in their order.
-
-    Args:
-        bus: whose signals they are; when it is lost, so is whoever waits.
-    """
-
-    def __init__(self, bus: MessageBus) -> None:
-        self._queue: asyncio.Queue[Message | None] = asyncio.Queue(MOST_SIGNALS)
-        self._bus = bus
-        self._lost = asyncio.ensure_future(bus.wait_for_disconnect())  # type: ignore[no-untyped-call]
-        self._lost.add_done_callback(self._end)
-        bus.add_message_handler(self._take)
-
-    def _take(self, message: Message) -> None:
-        if message.message_type is MessageType.SIGNAL and not self._queue.full():
-            self._queue.put_nowait(message)
-            if self._queue.full():
-                self._bus.disconnect()
-
-    def _end(self, lost: asyncio.Future[None]) -> None:
-        if not lost.cancelled():
-            lost.exception()  # taken: what matters is that it ended
-        if self._queue.full():
-            self._queue.get_nowait()
-        self._queue.put_nowait(None)
-
-    async def next(self) -> Message:
-        """The next one.
-
-        Raises:
-            Unavailable: the bus was lost.
-        """
-        message = await self._queue.get()
-        if message is None:
-            raise Unavailable("systemd is not heard of any more: the connection to D-Bus was lost; try again")
-        return message
-
-    def close(self) -> None:
-        """Listen no more."""
-        self._bus.remove_message_handler(self._take)
-        self._lost.cancel()
-
-
 class Manager:
     """systemd's manager.
 
@@ -136,16 +85,8 @@ class Manager:
         Raises:
             Unavailable: there is no bus.
         """
-        try:
-            async with asyncio.timeout(CONNECT_PATIENCE):
-                bus = await MessageBus(address, BusType.SYSTEM).connect()
-        except (OSError, TimeoutError, EOFError, AuthError, InvalidAddressError) as error:
-            why = getattr(error, "strerror", None) or str(error) or "no answer in time"
-            raise Unavailable(f"systemd cannot be reached over D-Bus: {why}") from None
-        try:
+        async with connected_bus(address, "systemd cannot be reached over D-Bus") as bus:
             yield cls(bus)
-        finally:
-            bus.disconnect()
 
     async def call(self, member: str, signature: str = "", *body: Any) -> list[Any]:
         """Call a method of the manager; its results.

@@ -130,8 +130,6 @@ counted-accept: $(VENV)/dev
 schema: $(VENV)/dev
 	@$(BIN)/python -m schema
 
-digest: schema
-
 fuzz: $(VENV)/dev
 	@for target in fuzz/fuzz_*.py; do echo "$$target"; $(BIN)/python $$target --seconds 30; done
 

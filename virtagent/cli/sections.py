@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import click
 
@@ -20,19 +20,9 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
 """Every command in one section, in the order in which people look for them."""
 
 
-def rows(group: click.Group, context: click.Context, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """A line for each command that there is."""
-    known = set(group.list_commands(context))
-    for name in names:
-        command = group.get_command(context, name) if name in known else None
-        if command is not None:
-            yield name, command.get_short_help_str(70)
-
-
 def write_sections(group: click.Group, context: click.Context, formatter: click.HelpFormatter) -> None:
     """Write all commands with what each does."""
     for title, names in SECTIONS.items():
-        found = list(rows(group, context, names))
-        if found:
-            with formatter.section(title):
-                formatter.write_dl(found)
+        commands = [(name, group.get_command(context, name)) for name in names]
+        with formatter.section(title):
+            formatter.write_dl([(name, each.get_short_help_str(70)) for name, each in commands if each is not None])

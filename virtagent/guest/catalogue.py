@@ -41,7 +41,7 @@ SERVICES: Mapping[str, str] = {
 """Where the class of each service is; it is made with the agent's :class:`Resources`."""
 
 DIGEST = "3c57de9bbc5a5106"
-"""The digest of the methods of all these (``schema_digest``). ``make digest`` writes it; a test says when to."""
+"""The digest of the methods of all these (``schema_digest``). ``make schema`` writes it; a test says when to."""
 
 
 def make_service(name: str, resources: Resources) -> Service:
